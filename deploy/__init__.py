@@ -1,0 +1,1 @@
+"""How the parts are put together: the `telomere` command, the demo site, service files."""

@@ -1,0 +1,4 @@
+"""The sensing half of a gateway: sensors, readings, findings; everything goes into the outbox.
+
+Owns configuration, drivers, decoding, slots and the agent. Never sees the collector.
+"""

@@ -1,0 +1,79 @@
+"""Receipts: the collector's statement that segments are on its disk, as one line of text.
+
+`host ledger epoch upto ranges refused`, single spaces, empty lists `-`. Owns the text form and set
+arithmetic on ranges; must not know who sends or settles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+RANGES_MAX: Final = 32
+"""Ranges in one receipt: what lies beyond is covered by a later receipt (a receipt stays below 2 kB)."""
+REFUSED_MAX: Final = 64
+"""Refused numbers in one receipt, for the same reason."""
+
+Range: TypeAlias = tuple[int, int]
+"""First and last number, both inclusive."""
+
+_RECEIPT: Final = re.compile(r"(\S+) (\S+) ([0-9a-f]{16}) ([0-9]{1,19}) (-|[0-9,-]+) (-|[0-9,]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Numbers 1..`upto` and `ranges` of `epoch` are on the disk of ledger `ledger`; `refused` are not usable."""
+
+    host: str
+    ledger: str
+    epoch: str
+    upto: int
+    ranges: tuple[Range, ...] = ()
+    refused: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        ranges = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges) or "-"
+        refused = ",".join(map(str, self.refused)) or "-"
+        return f"{self.host} {self.ledger} {self.epoch} {self.upto} {ranges} {refused}"
+
+    @classmethod
+    def parse(cls, text: str) -> Receipt:
+        """Raises ValueError saying what is wrong with the text."""
+        match = _RECEIPT.fullmatch(text)
+        if match is None:
+            msg = f"not a receipt (host ledger epoch upto ranges refused): {text[:120]!r}"
+            raise ValueError(msg)
+        ranges = () if match[5] == "-" else tuple(_range(item) for item in match[5].split(","))
+        refused = () if match[6] == "-" else tuple(int(item) for item in match[6].split(","))
+        if len(ranges) > RANGES_MAX or len(refused) > REFUSED_MAX:
+            msg = f"receipt with {len(ranges)} ranges and {len(refused)} refused numbers is over the limit"
+            raise ValueError(msg)
+        return cls(match[1], match[2], match[3], int(match[4]), ranges, refused)
+
+    def covers(self, number: int) -> bool:
+        """Whether this receipt settles the number (refused numbers are not settled by it)."""
+        if number in self.refused:
+            return False
+        return number <= self.upto or any(a <= number <= b for a, b in self.ranges)
+
+
+def _range(item: str) -> Range:
+    first, dash, last = item.partition("-")
+    low, high = int(first), int(last) if dash else int(first)
+    if high < low:
+        msg = f"range {item!r} runs backwards"
+        raise ValueError(msg)
+    return low, high
+
+
+def ranges_of(numbers: Iterable[int]) -> tuple[Range, ...]:
+    """Ascending inclusive ranges of a set of numbers."""
+    out: list[Range] = []
+    for number in sorted(set(numbers)):
+        if out and out[-1][1] + 1 == number:
+            out[-1] = (out[-1][0], number)
+        else:
+            out.append((number, number))
+    return tuple(out)
