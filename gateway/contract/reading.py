@@ -106,7 +106,13 @@ _KIND_FIELD: Final = {
     Kind.BOOL: Field.BOOLEAN,
     Kind.STRING: Field.STRING,
 }
-_KIND_DATATYPE: Final = {Kind.F64: 10, Kind.I64: 4, Kind.U64: 8, Kind.BOOL: 11, Kind.STRING: 12}
+_KIND_DATATYPE: Final = {
+    Kind.F64: 10,
+    Kind.I64: 4,
+    Kind.U64: 8,
+    Kind.BOOL: 11,
+    Kind.STRING: 12,
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)

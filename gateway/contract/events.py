@@ -1,0 +1,224 @@
+"""Journal events: what a gateway tells about itself and about scans, one JSON schema a kind.
+
+Owns the event models and their canonical text, which travels in the metric `Journal/Event`. Schemas
+only grow: unknown fields are ignored and unknown kinds kept as text. Must not know what the
+collector concludes from an event.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
+
+EVENT_METRIC: Final = "Journal/Event"
+EVENT_BYTES_MAX: Final = 12_000
+"""UTF-8 bytes of one event: it must fit a segment of 16 kB beside its identity and clock."""
+TEXT_MAX: Final = 2_000
+"""Characters of one free text in an event."""
+
+
+def _only_text(value: object) -> object:
+    """Times are RFC 3339 texts: a bare number has no unit and is refused."""
+    if isinstance(value, str | datetime):
+        return value
+    msg = "a time is an RFC 3339 text with offset"
+    raise ValueError(msg)
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def time_text(time: datetime) -> str:
+    """RFC 3339 in UTC with `Z`, to the millisecond, or to the microsecond where it is needed."""
+    spec = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+Time: TypeAlias = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_text),
+    AfterValidator(_utc),
+    PlainSerializer(time_text, when_used="json"),
+]
+Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+Text: TypeAlias = Annotated[str, Field(max_length=TEXT_MAX)]
+Points: TypeAlias = tuple[Word, ...]
+"""Points of this node as `device/name`."""
+Numbers: TypeAlias = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+"""First and last segment number, both inclusive."""
+
+
+class EventBase(BaseModel):
+    """What every event has. `id` is made where the event is made and names it for ever."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
+        allow_inf_nan=False,
+    )
+
+    id: Word
+    time: Time
+    actor: Annotated[str, Field(max_length=200)] = ""
+    note: Text = ""
+
+
+class Scan(EventBase):
+    """A person scanned a batch into, out of or between equipment. `effective`: when it happened, if not now."""
+
+    kind: Literal["scan"] = "scan"
+    act: Literal["put_in", "take_out", "move", "receive", "hand_over"]
+    batch: Word
+    equipment: Word
+    effective: Time | None = None
+
+
+class Note(EventBase):
+    """A remark in free words (`note`), about a batch or a piece of equipment where given."""
+
+    kind: Literal["note"] = "note"
+    batch: Annotated[str, Field(max_length=200)] = ""
+    equipment: Annotated[str, Field(max_length=200)] = ""
+
+
+class LimitFinding(EventBase):
+    """The gateway's own verdict on a limit, opened and later closed under the same `id`."""
+
+    kind: Literal["finding"] = "finding"
+    detector: Literal["limit"] = "limit"
+    rule: Word
+    version: int
+    point: Word
+    side: Literal["high", "low"]
+    state: Literal["open", "closed"]
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time | None = None
+    peak: float
+    sentence: Text = ""
+
+
+class ConfigChange(EventBase):
+    """The agent started with another configuration than the last time."""
+
+    kind: Literal["config_change"] = "config_change"
+    config_hash: Word
+    previous_hash: str = ""
+    limits_hash: str = ""
+    agent_version: str = ""
+
+
+class Absence(EventBase):
+    """These points have no readings from `from` to `to`; open while `to` is null. `id` stays the same."""
+
+    kind: Literal["absence"] = "absence"
+    points: Points
+    boot: Word
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time | None = None
+    reason: Word
+
+
+class AgentDown(EventBase):
+    """The agent did not run from the last slot it knows to its start."""
+
+    kind: Literal["agent_down"] = "agent_down"
+    points: Points = ()
+    boot: Word
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+
+class Loss(EventBase):
+    """Segments that will never arrive, by number, with the digests that are known. Settles them."""
+
+    kind: Literal["loss"] = "loss"
+    epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    ranges: tuple[Numbers, ...]
+    digests: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
+    readings: Annotated[int, Field(ge=0)] = 0
+    cause: Word
+
+
+class ClockStep(EventBase):
+    """The wall clock was set. `step_s` is new minus old; the two walls belong to one monotonic instant."""
+
+    kind: Literal["clock_step"] = "clock_step"
+    boot: Word
+    monotonic_ns: Annotated[int, Field(ge=0)]
+    before: Time
+    after: Time
+    step_s: float
+
+
+class RolledBack(EventBase):
+    """The outbox was restored to an older state: receipts ran past its last number. A new epoch began."""
+
+    kind: Literal["rolled_back"] = "rolled_back"
+    old_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    new_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    upto: Annotated[int, Field(ge=0)]
+    last_number: Annotated[int, Field(ge=0)]
+
+
+class UnknownEvent(BaseModel):
+    """A text that is no event of ours (yet): kept as it is, with what is wrong with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    problem: str
+
+
+Event: TypeAlias = (
+    Scan | Note | LimitFinding | ConfigChange | Absence | AgentDown | Loss | ClockStep | RolledBack
+)
+
+_EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def parse_event(text: str) -> Event | UnknownEvent:
+    """The event in this text; anything else comes back as UnknownEvent, never as an exception."""
+    try:
+        return _EVENT.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return UnknownEvent(text=text, problem=f"{where}: {first['msg']}" if where else first["msg"])
+
+
+def event_text(event: Event) -> str:
+    """Canonical JSON: keys sorted, no spaces, UTF-8, null fields kept. Raises ValueError when too long."""
+    fields: dict[str, Any] = event.model_dump(mode="json", by_alias=True)
+    text = json.dumps(
+        fields,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+    if len(text.encode()) > EVENT_BYTES_MAX:
+        msg = f"event {event.kind} {event.id} is over {EVENT_BYTES_MAX} bytes: split it"
+        raise ValueError(msg)
+    return text
+
+
+def event_schema() -> dict[str, Any]:
+    """The JSON schema of all kinds, as the documentation and other implementations need it."""
+    return _EVENT.json_schema()
