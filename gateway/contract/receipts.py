@@ -24,7 +24,7 @@ _RECEIPT: Final = re.compile(r"(\S+) (\S+) ([0-9a-f]{16}) ([0-9]{1,19}) (-|[0-9,
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Numbers 1..`upto` and `ranges` of `epoch` are on the disk of ledger `ledger`; `refused` are not usable."""
+    """Numbers 1..`upto` and `ranges` of `epoch` are on the disk of `ledger`; `refused` are not usable."""
 
     host: str
     ledger: str
