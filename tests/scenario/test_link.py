@@ -1,0 +1,184 @@
+"""The link against a real mosquitto: what arrives, what is refused, what the end of a connection does."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.link.broker import Broker
+from gateway.link.client import Heard, Link, LinkError, Will
+from tests.brokers import Mosquitto, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Ear:
+    """A link and everything it heard."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Heard] = asyncio.Queue()
+
+    async def next(self) -> Heard:
+        async with asyncio.timeout(10):
+            return await self.queue.get()
+
+
+@asynccontextmanager
+async def listening(broker: Broker, *filters: tuple[str, int]) -> AsyncIterator[Ear]:
+    ear = Ear()
+    link = Link(broker=broker, client_id="ear", on_message=ear.queue.put_nowait)
+    await link.connect()
+    await link.subscribe(filters)
+    try:
+        yield ear
+    finally:
+        await link.close()
+
+
+async def connected(broker: Broker, name: str, will: Will | None = None) -> Link:
+    link = Link(broker=broker, client_id=name, will=will)
+    await link.connect()
+    return link
+
+
+async def test_messages_arrive_in_order_with_back_pressure(broker: Mosquitto) -> None:
+    async with listening(broker.broker, ("data/#", 0)) as ear:
+        link = await connected(broker.broker, "mouth")
+        for number in range(500):
+            link.publish("data/x", number.to_bytes(2, "big") + bytes(16_000))
+            await link.drained(timeout_s=5)
+        got = [int.from_bytes((await ear.next()).payload[:2], "big") for _ in range(500)]
+        assert got == list(range(500))
+        await link.flushed(timeout_s=5)
+        assert link.queued_bytes == 0
+        await link.close()
+
+
+async def test_an_abrupt_end_publishes_the_will_and_a_clean_one_does_not(broker: Mosquitto) -> None:
+    async with listening(broker.broker, ("will/#", 1)) as ear:
+        clean = await connected(broker.broker, "clean", Will("will/clean", b"gone"))
+        await clean.close()
+        assert await clean.wait_closed() == "closed"
+        abrupt = await connected(broker.broker, "abrupt", Will("will/abrupt", b"gone"))
+        abrupt.drop("test")
+        assert (await ear.next()).topic == "will/abrupt"
+        assert ear.queue.empty()
+
+
+async def test_every_wait_ends_with_the_connection(broker: Mosquitto) -> None:
+    link = await connected(broker.broker, "waiting")
+    broker.freeze()
+    waits = [
+        asyncio.ensure_future(link.subscribe([("x", 1)], timeout_s=30)),
+        asyncio.ensure_future(link.publish_confirmed("x", b"", timeout_s=30)),
+    ]
+    await asyncio.wait(waits, timeout=0.1)
+    assert not any(wait.done() for wait in waits)
+    await broker.kill()
+    async with asyncio.timeout(5):
+        assert "lost" in await link.wait_closed()
+        for wait in waits:
+            with pytest.raises(LinkError, match="lost"):
+                await wait
+    assert not link.connected
+    with pytest.raises(LinkError):
+        link.publish("x", b"")
+
+
+async def test_every_wait_has_a_deadline(broker: Mosquitto) -> None:
+    link = await connected(broker.broker, "late")
+    broker.freeze()
+    with pytest.raises(LinkError, match=r"no answer within 0\.1 s"):
+        await link.publish_confirmed("x", b"", timeout_s=0.1)
+    with pytest.raises(LinkError, match=r"no answer within 0\.2 s"):
+        await Link(broker=broker.broker, client_id="never").connect(timeout_s=0.2)
+    link.drop("test")
+    broker.thaw()
+
+
+async def test_no_broker_is_one_sentence_with_a_hint() -> None:
+    nobody = Broker(host="127.0.0.1", port=free_port())
+    with pytest.raises(LinkError, match=r"cannot connect.*127\.0\.0\.1.*is the broker running"):
+        await Link(broker=nobody, client_id="x").connect()
+
+
+async def test_what_is_not_acknowledged_by_hand_comes_again(broker: Mosquitto) -> None:
+    def listener(inbox: asyncio.Queue[Heard]) -> Link:
+        return Link(
+            broker=broker.broker,
+            client_id="persistent",
+            clean_session=False,
+            manual_ack=True,
+            on_message=inbox.put_nowait,
+        )
+
+    inbox: asyncio.Queue[Heard] = asyncio.Queue()
+    first = listener(inbox)
+    await first.connect()
+    await first.subscribe([("sensor", 1)])
+    mouth = await connected(broker.broker, "sensor")
+    for text in (b"1", b"2"):
+        await mouth.publish_confirmed("sensor", text)
+    async with asyncio.timeout(5):
+        one, two = await inbox.get(), await inbox.get()
+    assert (one.payload, two.payload) == (b"1", b"2")
+    first.ack(one)
+    await first.flushed(timeout_s=5)
+    await first.close()
+    with pytest.raises(LinkError):
+        first.ack(two)
+
+    second = listener(inbox)
+    await second.connect()
+    async with asyncio.timeout(5):
+        assert (await inbox.get()).payload == b"2"
+    await second.close()
+    await mouth.close()
+
+
+async def test_a_refused_password_says_so(tmp_path: Path) -> None:
+    locked = Mosquitto(tmp_path, extra="allow_anonymous false\n")
+    await locked.start()
+    try:
+        with pytest.raises(LinkError, match=r"refused.*password_file"):
+            await Link(broker=locked.broker, client_id="x").connect()
+    finally:
+        await locked.stop()
+
+
+async def test_a_failing_handler_ends_the_connection(broker: Mosquitto) -> None:
+    def handler(_heard: Heard) -> None:
+        msg = "the handler's own fault"
+        raise RuntimeError(msg)
+
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    link = Link(broker=broker.broker, client_id="fragile", on_message=handler)
+    await link.connect()
+    await link.subscribe([("x", 0)])
+    link.publish("x", b"")
+    async with asyncio.timeout(5):
+        assert "handler failed" in await link.wait_closed()
+    assert faults
+
+
+async def test_a_paused_link_reads_nothing_until_it_resumes(broker: Mosquitto) -> None:
+    inbox: asyncio.Queue[Heard] = asyncio.Queue()
+    link = Link(broker=broker.broker, client_id="slow", on_message=inbox.put_nowait)
+    await link.connect()
+    await link.subscribe([("x", 0)])
+    link.pause()
+    mouth = await connected(broker.broker, "mouth")
+    await mouth.publish_confirmed("x", b"1")
+    await mouth.publish_confirmed("x", b"2")
+    assert inbox.empty()
+    link.resume()
+    async with asyncio.timeout(5):
+        assert [(await inbox.get()).payload for _ in range(2)] == [b"1", b"2"]
+    await link.close()
+    await mouth.close()
