@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
@@ -11,6 +12,10 @@ from tests.brokers import Mosquitto
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+# pytest-asyncio asks for the current loop before each test; unless it is told that there is none,
+# Python 3.11 makes one that nobody closes, and the warning about it fails some later test.
+asyncio.set_event_loop(None)
 
 
 @pytest_asyncio.fixture
