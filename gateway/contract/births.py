@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.contract import codec, wire
+from gateway.contract import segment, wire
+from gateway.contract.codec import REBIRTH_METRIC
+from gateway.contract.decode import EPOCH_TEXT, plain_value
 from gateway.contract.events import EVENT_METRIC
-from gateway.contract.reading import Kind, Value, bits_of
+from gateway.contract.reading import TIME_MS_MAX, Kind, Value, bits_of
 from gateway.contract.wire import PayloadError
 
 BD_SEQ_METRIC: Final = "bdSeq"
@@ -115,14 +117,14 @@ def encode_nbirth(
     payload = wire.Payload(timestamp=sent_ms, seq=seq)
     plain: tuple[tuple[str, int, Value | None], ...] = (
         (BD_SEQ_METRIC, INT64, bd_seq),
-        (codec.REBIRTH_METRIC, BOOLEAN, False),
-        (codec.EPOCH_METRIC, STRING, epoch),
-        (codec.SEGMENT_METRIC, STRING, None),
-        (codec.CLOCK_METRIC, STRING, None),
-        (codec.ACKNOWLEDGE_METRIC, STRING, None),
-        (codec.DEPTH_METRIC, UINT64, depth),
-        (codec.OLDEST_METRIC, DATE_TIME, oldest_ms),
-        (codec.BYTES_METRIC, UINT64, bytes_),
+        (REBIRTH_METRIC, BOOLEAN, False),
+        (segment.EPOCH_METRIC, STRING, epoch),
+        (segment.SEGMENT_METRIC, STRING, None),
+        (segment.CLOCK_METRIC, STRING, None),
+        (segment.ACKNOWLEDGE_METRIC, STRING, None),
+        (segment.DEPTH_METRIC, UINT64, depth),
+        (segment.OLDEST_METRIC, DATE_TIME, oldest_ms),
+        (segment.BYTES_METRIC, UINT64, bytes_),
         (VERSION_METRIC, STRING, agent_version),
         (CONFIG_METRIC, STRING, config_hash),
         (LIMITS_METRIC, STRING, limits_hash),
@@ -138,9 +140,9 @@ def encode_nbirth(
 def encode_dbirth(*, epoch: str, metrics: Sequence[MetricBirth], sent_ms: int, seq: int) -> bytes:
     """The DBIRTH of a device; it names the epoch of its aliases, so it stands without its NBIRTH."""
     payload = wire.Payload(timestamp=sent_ms, seq=seq)
-    _declare(payload, codec.EPOCH_METRIC, STRING, epoch, sent_ms)
-    _declare(payload, codec.SEGMENT_METRIC, STRING, None, sent_ms)
-    _declare(payload, codec.CLOCK_METRIC, STRING, None, sent_ms)
+    _declare(payload, segment.EPOCH_METRIC, STRING, epoch, sent_ms)
+    _declare(payload, segment.SEGMENT_METRIC, STRING, None, sent_ms)
+    _declare(payload, segment.CLOCK_METRIC, STRING, None, sent_ms)
     for metric in metrics:
         _add(payload, metric, sent_ms)
     return bytes(payload.SerializeToString())
@@ -154,7 +156,7 @@ def _declare(
     time_ms: int,
 ) -> None:
     metric = payload.metrics.add(name=name, timestamp=time_ms, datatype=datatype)
-    if name == codec.SEGMENT_METRIC:
+    if name == segment.SEGMENT_METRIC:
         metric.is_transient = True
     if value is None:
         metric.is_null = True
@@ -210,13 +212,13 @@ def decode_nbirth(payload: bytes) -> NodeBirth:
     metrics = []
     for metric in message.metrics:
         name = _name(metric)
-        if name == BD_SEQ_METRIC or name in FACTS or name.startswith((codec.OUTBOX, CONTROL)):
-            facts[name] = codec.plain_value(metric)
+        if name == BD_SEQ_METRIC or name in FACTS or name.startswith((segment.OUTBOX, CONTROL)):
+            facts[name] = plain_value(metric)
         else:
             metrics.append(_metric(name, metric, message))
     bd_seq = facts.pop(BD_SEQ_METRIC, None)
     return NodeBirth(
-        epoch=_epoch(facts.get(codec.EPOCH_METRIC)),
+        epoch=_epoch(facts.get(segment.EPOCH_METRIC)),
         bd_seq=bd_seq if isinstance(bd_seq, int) else None,
         metrics=tuple(metrics),
         seq=message.seq if message.HasField("seq") else None,
@@ -232,12 +234,12 @@ def decode_dbirth(payload: bytes) -> DeviceBirth:
     metrics = []
     for metric in message.metrics:
         name = _name(metric)
-        if name.startswith(codec.OUTBOX):
-            outbox[name] = codec.plain_value(metric)
+        if name.startswith(segment.OUTBOX):
+            outbox[name] = plain_value(metric)
         else:
             metrics.append(_metric(name, metric, message))
     return DeviceBirth(
-        epoch=_epoch(outbox.get(codec.EPOCH_METRIC)),
+        epoch=_epoch(outbox.get(segment.EPOCH_METRIC)),
         metrics=tuple(metrics),
         seq=message.seq if message.HasField("seq") else None,
         sent_ms=message.timestamp if message.HasField("timestamp") else None,
@@ -255,8 +257,8 @@ def _name(metric: wire.WireMessage) -> str:
 def _epoch(value: Value | None) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not codec.EPOCH_TEXT.fullmatch(value):
-        msg = f"{codec.EPOCH_METRIC} is not 16 hex digits: {value!r}"
+    if not isinstance(value, str) or not EPOCH_TEXT.fullmatch(value):
+        msg = f"{segment.EPOCH_METRIC} is not 16 hex digits: {value!r}"
         raise PayloadError(msg)
     return value
 
@@ -275,7 +277,7 @@ def _metric(name: str, metric: wire.WireMessage, message: wire.WireMessage) -> M
         unit=unit if isinstance(unit, str) else None,
         period_ms=period if isinstance(period, int) and period > 0 else None,
         profile=profile if isinstance(profile, str) else None,
-        value=_as_kind(kind, codec.plain_value(metric)),
+        value=_as_kind(kind, plain_value(metric)),
         time_ms=_time(metric, message),
         transient=metric.is_transient,
     )
@@ -283,7 +285,7 @@ def _metric(name: str, metric: wire.WireMessage, message: wire.WireMessage) -> M
 
 def _time(metric: wire.WireMessage, message: wire.WireMessage) -> int:
     time_ms: int = metric.timestamp if metric.HasField("timestamp") else message.timestamp
-    return time_ms if time_ms <= codec.TIME_MS_MAX else 0
+    return time_ms if time_ms <= TIME_MS_MAX else 0
 
 
 def _as_kind(kind: Kind, value: Value | None) -> Value | None:
@@ -331,7 +333,7 @@ def decode_ndeath(payload: bytes) -> int | None:
     """The bdSeq of the session that died, None when the payload has none. Raises PayloadError."""
     for metric in wire.parse(payload).metrics:
         if metric.name == BD_SEQ_METRIC:
-            value = codec.plain_value(metric)
+            value = plain_value(metric)
             return value if isinstance(value, int) else None
     return None
 
@@ -341,7 +343,7 @@ def encode_ddeath(*, sent_ms: int, seq: int) -> bytes:
     return bytes(wire.Payload(timestamp=sent_ms, seq=seq).SerializeToString())
 
 
-def encode_state(online: bool, timestamp_ms: int) -> bytes:
+def encode_state(online: bool, timestamp_ms: int) -> bytes:  # noqa: FBT001 - it is the message
     """A host's STATE."""
     return json.dumps({"online": online, "timestamp": timestamp_ms}, separators=(",", ":")).encode()
 

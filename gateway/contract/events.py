@@ -80,7 +80,10 @@ class EventBase(BaseModel):
 
 
 class Scan(EventBase):
-    """A person scanned a batch into, out of or between equipment. `effective`: when it happened, if not now."""
+    """A person scanned a batch into, out of or between equipment.
+
+    `time` is when the scan was made; `effective` when it truly happened, if that was not then.
+    """
 
     kind: Literal["scan"] = "scan"
     act: Literal["put_in", "take_out", "move", "receive", "hand_over"]

@@ -22,6 +22,9 @@ Value: TypeAlias = float | int | bool | str
 NODE_DEVICE: Final = "-"
 """The device name that stands for the node's own points and segments."""
 
+TIME_MS_MAX: Final = (1 << 63) // 1_000_000 - 1
+"""The last millisecond that still fits 64-bit nanoseconds (year 2262)."""
+
 _DOUBLE: Final = struct.Struct("<d")
 _U64: Final = struct.Struct("<Q")
 _U64_MASK: Final = (1 << 64) - 1
@@ -221,7 +224,11 @@ def bits_of(kind: Kind, value: Value) -> int:
     Raises ValueError for a value that the kind cannot hold.
     """
     if kind is Kind.F64:
-        return int(_U64.unpack(_DOUBLE.pack(float(value)))[0])
+        try:
+            return int(_U64.unpack(_DOUBLE.pack(float(value)))[0])
+        except OverflowError as error:
+            msg = f"{value!r} does not fit {kind}"
+            raise ValueError(msg) from error
     if kind is Kind.BOOL:
         return int(bool(value))
     number = int(value)
@@ -248,7 +255,7 @@ class _Dictionary:
 def block_of(readings: Iterable[Reading]) -> Block:
     """Columns of these readings, in the order given.
 
-    A double that is not a number is refused (ValueError): it has no value and a reason instead.
+    A double that is no finite number is refused (ValueError): it has no value and a reason instead.
     """
     rows = list(readings)
     n = len(rows)
@@ -264,8 +271,8 @@ def block_of(readings: Iterable[Reading]) -> Block:
         field[i] = row.kind.field
         if row.kind is Kind.STRING:
             bits[i] = strings.add(str(row.value))
-        elif isinstance(row.value, float) and math.isnan(row.value):
-            msg = f"reading {i} is not a number: give value None and a reason"
+        elif isinstance(row.value, float) and not math.isfinite(row.value):
+            msg = f"reading {i} is no finite number: give value None and a reason"
             raise ValueError(msg)
         else:
             bits[i] = bits_of(row.kind, row.value)

@@ -15,6 +15,15 @@ from typing import Final
 from gateway.contract.reading import Block
 
 DOMAIN: Final = b"telomere-segment-1"
+OUTBOX: Final = "Outbox/"
+"""Metrics under this name are about delivery: outside the digest, never readings."""
+SEGMENT_METRIC: Final = "Outbox/Segment"
+CLOCK_METRIC: Final = "Outbox/Clock"
+EPOCH_METRIC: Final = "Outbox/Epoch"
+ACKNOWLEDGE_METRIC: Final = "Outbox/Acknowledge"
+DEPTH_METRIC: Final = "Outbox/Depth"
+OLDEST_METRIC: Final = "Outbox/Oldest"
+BYTES_METRIC: Final = "Outbox/Bytes"
 NO_PREVIOUS: Final = "00" * 32
 """The previous digest of segment number 1."""
 

@@ -18,6 +18,10 @@ PAYLOAD_BYTES_MAX: Final = 4 << 20
 METRICS_MAX: Final = 65_536
 """Metrics in one payload: bounds what a small hostile payload can blow up to in memory."""
 
+QUALITY_PROPERTY: Final = "Quality"
+REASON_PROPERTY: Final = "Reason"
+"""Keys of a metric's properties: the Sparkplug quality code and our finer reason."""
+
 WireMessage: TypeAlias = Any
 """A message of a class made at run time: type checkers cannot see its fields."""
 
@@ -27,20 +31,20 @@ _FLOAT: Final = struct.Struct("<f")
 _U32: Final = struct.Struct("<I")
 _PACKAGE: Final = "org.eclipse.tahu.protobuf"
 
-# message: {field: (number, type)}; `*` marks a repeated field, `oneof value` fields follow the bar.
+# message: fields as `name=number type`; `*` marks a repeated field, those of `oneof value` follow the bar.
 _TABLE: Final[dict[str, str]] = {
     "Payload": "timestamp=1 uint64, metrics=2 *Metric, seq=3 uint64, uuid=4 string, body=5 bytes",
     "Metric": "name=1 string, alias=2 uint64, timestamp=3 uint64, datatype=4 uint32, is_historical=5 bool, "
-    "is_transient=6 bool, is_null=7 bool, metadata=8 MetaData, properties=9 PropertySet | int_value=10 uint32, "
-    "long_value=11 uint64, float_value=12 float, double_value=13 double, boolean_value=14 bool, "
-    "string_value=15 string, bytes_value=16 bytes, dataset_value=17 DataSet, template_value=18 Template",
-    "MetaData": "is_multi_part=1 bool, content_type=2 string, size=3 uint64, seq=4 uint64, file_name=5 string, "
-    "file_type=6 string, md5=7 string, description=8 string",
+    "is_transient=6 bool, is_null=7 bool, metadata=8 MetaData, properties=9 PropertySet | "
+    "int_value=10 uint32, long_value=11 uint64, float_value=12 float, double_value=13 double, "
+    "boolean_value=14 bool, string_value=15 string, bytes_value=16 bytes, dataset_value=17 DataSet, template_value=18 Template",
+    "MetaData": "is_multi_part=1 bool, content_type=2 string, size=3 uint64, seq=4 uint64, "
+    "file_name=5 string, file_type=6 string, md5=7 string, description=8 string",
     "PropertySet": "keys=1 *string, values=2 *PropertyValue",
     "PropertySetList": "propertyset=1 *PropertySet",
-    "PropertyValue": "type=1 uint32, is_null=2 bool | int_value=3 uint32, long_value=4 uint64, float_value=5 float, "
-    "double_value=6 double, boolean_value=7 bool, string_value=8 string, propertyset_value=9 PropertySet, "
-    "propertysets_value=10 PropertySetList",
+    "PropertyValue": "type=1 uint32, is_null=2 bool | int_value=3 uint32, long_value=4 uint64, "
+    "float_value=5 float, double_value=6 double, boolean_value=7 bool, string_value=8 string, "
+    "propertyset_value=9 PropertySet, propertysets_value=10 PropertySetList",
     "DataSet": "num_of_columns=1 uint64, columns=2 *string, types=3 *uint32, rows=4 *Row",
     "Row": "elements=1 *DataSetValue",
     "DataSetValue": "| int_value=1 uint32, long_value=2 uint64, float_value=3 float, double_value=4 double, "
@@ -98,9 +102,9 @@ def _load() -> tuple[WireMessage, WireMessage]:
         )
         raise WireSetupError(msg)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file())  # type: ignore[no-untyped-call]
+    pool.Add(_file())
     return tuple(  # type: ignore[return-value]
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))  # type: ignore[no-untyped-call]
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
         for name in ("Payload", "Metric")
     )
 
