@@ -236,8 +236,8 @@ class _Decoder:
             column[doubles.taken] = values
         others = kept & ~doubles.taken
         if self._rows:
-            for column, values, dtype in zip(columns, zip(*self._rows, strict=True), COLUMNS, strict=True):
-                column[others] = np.array(values, dtype)
+            for column, items, dtype in zip(columns, zip(*self._rows, strict=True), COLUMNS, strict=True):
+                column[others] = np.array(items, dtype)
         return self._block_of([column[kept] for column in columns])
 
     def _block_of(self, columns: Sequence[NDArray[Any]]) -> Block:

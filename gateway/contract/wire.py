@@ -37,7 +37,8 @@ _TABLE: Final[dict[str, str]] = {
     "Metric": "name=1 string, alias=2 uint64, timestamp=3 uint64, datatype=4 uint32, is_historical=5 bool, "
     "is_transient=6 bool, is_null=7 bool, metadata=8 MetaData, properties=9 PropertySet | "
     "int_value=10 uint32, long_value=11 uint64, float_value=12 float, double_value=13 double, "
-    "boolean_value=14 bool, string_value=15 string, bytes_value=16 bytes, dataset_value=17 DataSet, template_value=18 Template",
+    "boolean_value=14 bool, string_value=15 string, bytes_value=16 bytes, "
+    "dataset_value=17 DataSet, template_value=18 Template",
     "MetaData": "is_multi_part=1 bool, content_type=2 string, size=3 uint64, seq=4 uint64, "
     "file_name=5 string, file_type=6 string, md5=7 string, description=8 string",
     "PropertySet": "keys=1 *string, values=2 *PropertyValue",
