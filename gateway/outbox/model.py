@@ -1,0 +1,288 @@
+"""What the outbox decides, without a file: settlement, windows, priorities, forecast.
+
+Owns the values that cross the store's door (`PointBinding`, `Draft`, `Stored`, `Settlement`,
+`OutboxStatus`) and the pure rules on numbers. Must not know SQLite, a clock or a broker: `store`
+carries the decisions out in a transaction, the tests carry them out on a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gateway.contract.events import EVENT_METRIC
+from gateway.contract.receipts import Range, Receipt
+
+if TYPE_CHECKING:
+    from gateway.contract.reading import Block, Kind
+    from gateway.contract.segment import Clock
+
+ALIAS_MAX: Final = 2**63 - 1
+"""Aliases stay below 2**63: keys above are names (see `Block`), and SQLite's integers end there."""
+NUMBER_MAX: Final = 2**63 - 1
+"""SQLite's largest integer; a receipt may speak of larger numbers, a store never gets there."""
+_U64: Final = 2**64
+
+
+class OutboxError(Exception):
+    """The store could not do what was asked: what it was doing, where, why, and what to do next."""
+
+    def __init__(self, *, what: str, where: str, cause: str, hint: str) -> None:
+        super().__init__(f"{what} failed at {where}: {cause}. {hint}")
+        self.what = what
+        self.where = where
+        self.cause = cause
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class PointBinding:
+    """What an alias stands for. All but `period_ms` is its identity: a change there mints a new alias."""
+
+    device: str
+    name: str
+    kind: Kind
+    unit: str
+    period_ms: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A segment before it has a number. `device` is `-` for the node's own; `priority` lowest goes first.
+
+    `readings` is how many of the metrics count as sampled; by default all that are not events.
+    """
+
+    device: str
+    block: Block
+    clock: Clock
+    priority: int = 1
+    readings: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A segment as it lies in the store; `body` is what `codec.seal` wraps for sending."""
+
+    number: int
+    device: str
+    digest: str
+    body: bytes
+    size: int
+    readings: int
+    appended_ns: int
+    attempts: int
+    parked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """The store in figures. Depth and `bytes` are what is not settled; `bytes_kept` adds what is receipted.
+
+    `oldest_ms` is the first reading's time of the oldest unsettled segment. `readings_sampled` counts
+    every reading ever appended, over all epochs. `forecast_full_s`: seconds until `bytes_max` if
+    nothing were settled from now on, None while nothing is being appended. `beyond_upto` > 0: a receipt
+    spoke of numbers never given here (this store was rolled back); numbers up to it are kept unsettled.
+    """
+
+    epoch: str
+    last_number: int
+    upto: int
+    depth_segments: int
+    depth_readings: int
+    oldest_ms: int | None
+    bytes: int
+    bytes_kept: int
+    bytes_max: int
+    parked: int
+    quarantined: int
+    readings_sampled: int
+    readings_sampled_epoch: int
+    readings_lost: int
+    readings_parked: int
+    bd_seq: int | None
+    ledger: str | None
+    beyond_upto: int
+    forecast_full_s: float | None
+
+    @property
+    def over_limit(self) -> bool:
+        """More is kept than `bytes_max`. Appending goes on: losing readings would be worse."""
+        return self.bytes_kept > self.bytes_max
+
+
+class Reopened(StrEnum):
+    """Why settled segments became unsettled again."""
+
+    NEW_LEDGER = "new_ledger"
+    UPTO_BACKWARDS = "upto_backwards"
+
+
+class Ignored(StrEnum):
+    """Why a receipt settled nothing."""
+
+    OTHER_EPOCH = "other_epoch"
+    BEYOND_LAST = "beyond_last_number"
+
+
+class Refusal(StrEnum):
+    """What becomes of a segment that a receipt names as refused."""
+
+    RESEND = "resend"
+    WAIT = "wait"
+    PARK = "park"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a receipt did. `settled` are the numbers it newly settled, as ranges; `newly` counts them.
+
+    `reopened` with `reopened_count`: segments to be sent again. `gone`: numbers that the collector
+    lacks and that are no longer kept here. `resend`: refused for the first time, due at once.
+    `parked`: refused again after a re-send.
+    """
+
+    newly: int = 0
+    upto: int = 0
+    settled: tuple[Range, ...] = ()
+    beyond: bool = False
+    ignored: Ignored | None = None
+    reopened: Reopened | None = None
+    reopened_count: int = 0
+    gone: int = 0
+    resend: tuple[int, ...] = ()
+    parked: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store holds when a receipt arrives. `ledger` is None before the first receipt."""
+
+    epoch: str
+    last_number: int
+    upto: int
+    ledger: str | None
+    beyond_upto: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a receipt: settle `cover`; with a cause in `reopened`, unsettle `uncovered` first."""
+
+    cover: tuple[Range, ...] = ()
+    uncovered: tuple[Range, ...] = ()
+    reopened: Reopened | None = None
+    ignored: Ignored | None = None
+    beyond_upto: int = 0
+
+
+def plan(known: Known, receipt: Receipt) -> Plan:
+    """The meaning of a receipt for a store in this state (protocol.md, "Receipts" and "Keep").
+
+    A receipt that speaks of a number never given here means that the file was rolled back: the
+    collector's segments of these numbers are others than ours, so neither this receipt nor a later
+    one settles any number up to the highest it spoke of.
+    """
+    if receipt.epoch != known.epoch:
+        return Plan(ignored=Ignored.OTHER_EPOCH, beyond_upto=known.beyond_upto)
+    highest = max([receipt.upto, *(last for _, last in receipt.ranges), *receipt.refused])
+    if highest > known.last_number:
+        return Plan(ignored=Ignored.BEYOND_LAST, beyond_upto=max(highest, known.beyond_upto))
+    said = union([(1, receipt.upto), *receipt.ranges])
+    doubtful = [(1, known.beyond_upto), *((number, number) for number in receipt.refused)]
+    reopened = None
+    if known.ledger is not None and receipt.ledger != known.ledger:
+        reopened = Reopened.NEW_LEDGER
+    elif receipt.upto < known.upto:
+        reopened = Reopened.UPTO_BACKWARDS
+    return Plan(
+        cover=without(said, union(doubtful)),
+        uncovered=() if reopened is None else without(((1, known.last_number),), said),
+        reopened=reopened,
+        beyond_upto=known.beyond_upto,
+    )
+
+
+def on_refusal(*, attempts: int, refused_at: int | None) -> Refusal:
+    """Re-send once, then park. `refused_at` is `attempts` at the first refusal, None before it.
+
+    Receipts repeat themselves, so a refusal counts as the second only after a further attempt.
+    """
+    if refused_at is None:
+        return Refusal.RESEND
+    return Refusal.PARK if attempts > refused_at else Refusal.WAIT
+
+
+def union(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Ascending, disjoint, not touching; empty ranges (last < first) vanish."""
+    out: list[Range] = []
+    for first, last in sorted(ranges):
+        if last < first:
+            continue
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    return tuple(out)
+
+
+def without(ranges: Sequence[Range], holes: Sequence[Range]) -> tuple[Range, ...]:
+    """`ranges` less `holes`; both as `union` gives them."""
+    out: list[Range] = []
+    for start, last in ranges:
+        first = start
+        for hole_first, hole_last in holes:
+            if hole_last < first or hole_first > last:
+                continue
+            if hole_first > first:
+                out.append((first, hole_first - 1))
+            first = hole_last + 1
+        if first <= last:
+            out.append((first, last))
+    return tuple(out)
+
+
+def size_of(ranges: Iterable[Range]) -> int:
+    """How many numbers lie in disjoint ranges."""
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def within(rows: Iterable[Stored], *, bytes_max: int) -> Iterator[Stored]:
+    """Rows from the front while their bodies fit `bytes_max`; the first always, however large."""
+    left = bytes_max
+    for at, row in enumerate(rows):
+        left -= row.size
+        if at and left < 0:
+            return
+        yield row
+
+
+def goes_first(*, settled: bool, priority: int, number: int) -> tuple[bool, int, int]:
+    """Sort key for a full store: receipted segments, then the lowest priority, then the oldest."""
+    return (not settled, priority, number)
+
+
+def count_readings(block: Block) -> int:
+    """Metrics that count as readings: all but events."""
+    if EVENT_METRIC not in block.names:
+        return len(block)
+    key = np.uint64(-block.names.index(EVENT_METRIC) % _U64)
+    return len(block) - int(np.count_nonzero(block.key == key))
+
+
+def aliases_of(block: Block) -> list[int]:
+    """The aliases that this block needs to be read, each once."""
+    aliases = block.key[block.key - np.uint64(1) < np.uint64(ALIAS_MAX)]
+    return [int(alias) for alias in np.unique(aliases)]
+
+
+def forecast_full_s(*, bytes_kept: int, bytes_max: int, grown_bytes: int, over_s: float) -> float | None:
+    """Seconds until the store is full at the rate of `grown_bytes` in `over_s`; None without growth."""
+    if grown_bytes <= 0 or over_s <= 0:
+        return None
+    return max(0.0, (bytes_max - bytes_kept) * over_s / grown_bytes)

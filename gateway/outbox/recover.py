@@ -1,0 +1,369 @@
+"""Opening the store's file: create it whole, check it, and move a damaged one aside.
+
+Owns the schema, the file's checks, the lock that tells whether another process has it open, and the
+quarantine. Nothing is ever deleted: a damaged file goes to `quarantine/` beside it, a new store with
+a new epoch takes its place, and a statement of what happened stays in the new store. Must not know
+what a segment means.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from gateway.contract.segment import NO_PREVIOUS
+from gateway.outbox.model import OutboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x544C4D52
+""""TLMR" in the file's header: what is not ours is refused, never moved."""
+BUSY_MS_MAX: Final = 10_000
+"""How long one writer waits for the other; the longest append (a backfill chunk) takes about 2 s."""
+WAL_PAGES_MAX: Final = 1_000
+"""Pages (4 kB) after which a commit checkpoints, SQLite's own default: recovery stays below 1 s."""
+WAL_BYTES_KEPT_MAX: Final = 16 * 2**20
+"""A log that one huge transaction blew up is cut back to this after its checkpoint."""
+RECOVERY_FACT: Final = "outbox.recovery"
+"""The fact that keeps the statement of a quarantine."""
+
+_SCHEMA: Final = f"""
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    last_number INTEGER NOT NULL DEFAULT 0, last_digest TEXT NOT NULL,
+    bd_seq INTEGER,
+    ledger TEXT, upto INTEGER NOT NULL DEFAULT 0, beyond_upto INTEGER NOT NULL DEFAULT 0,
+    depth_segments INTEGER NOT NULL DEFAULT 0, depth_readings INTEGER NOT NULL DEFAULT 0,
+    depth_bytes INTEGER NOT NULL DEFAULT 0, kept_bytes INTEGER NOT NULL DEFAULT 0,
+    appended_bytes INTEGER NOT NULL DEFAULT 0,
+    readings_sampled INTEGER NOT NULL DEFAULT 0, sampled_before INTEGER NOT NULL DEFAULT 0,
+    readings_lost INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE segment (
+    number INTEGER PRIMARY KEY,
+    device TEXT NOT NULL, digest TEXT NOT NULL, priority INTEGER NOT NULL,
+    readings INTEGER NOT NULL, size INTEGER NOT NULL, bytes_before INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, appended_ns INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, refused_at INTEGER, parked_ns INTEGER, settled_ns INTEGER
+) STRICT;
+CREATE INDEX segment_unsettled ON segment (number) WHERE settled_ns IS NULL;
+CREATE INDEX segment_settled ON segment (settled_ns) WHERE settled_ns IS NOT NULL;
+CREATE INDEX segment_parked ON segment (number) WHERE parked_ns IS NOT NULL AND settled_ns IS NULL;
+CREATE INDEX segment_appended ON segment (appended_ns);
+CREATE TABLE body (number INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
+CREATE TABLE alias (
+    alias INTEGER PRIMARY KEY,
+    device TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, unit TEXT NOT NULL,
+    profile TEXT NOT NULL, period_ms INTEGER NOT NULL, last_number INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (device, name, kind, unit, profile)
+) STRICT;
+CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_CHECKED: Final = ("state", "segment", "alias", "fact")
+"""Checked on opening. Bodies are not: each has its digest, and start-up must not grow with the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A damaged file was moved aside. Figures are None where the damaged file would not tell them."""
+
+    fault: str
+    moved_to: str
+    epoch: str | None = None
+    last_number: int | None = None
+    depth_segments: int | None = None
+    depth_readings: int | None = None
+    readings_sampled: int | None = None
+    readings_lost: int | None = None
+    bd_seq: int | None = None
+
+    def __str__(self) -> str:
+        was = f"epoch {self.epoch or 'unknown'}, last number {_known(self.last_number)}"
+        depth = f"{_known(self.depth_segments)} segments ({_known(self.depth_readings)} readings)"
+        return (
+            f"the outbox file was damaged ({self.fault}) and lies unchanged in {self.moved_to}"
+            f" ({was}, {depth} without receipt); "
+            "a new store with a new epoch was begun. Keep that file: it is the only copy of what it held."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open store: its connection, the lock that says so to other processes, and what was moved aside."""
+
+    db: apsw.Connection
+    lock_fd: int
+    recovery: Recovery | None
+
+
+class _DamagedError(Exception):
+    """The file is ours and not usable; the text says what is wrong."""
+
+
+def _known(figure: int | None) -> str:
+    return "unknown" if figure is None else str(figure)
+
+
+def explain(fault: apsw.Error, *, what: str, path: Path) -> OutboxError:
+    """The same failure in words: who is at fault and what to do next."""
+    hints: list[tuple[type[apsw.Error], str]] = [
+        (
+            apsw.FullError,
+            "The disk is full: free some space; nothing was written, the same call can be made again.",
+        ),
+        (
+            apsw.BusyError,
+            "Another process held the outbox too long: see `telomere edge outbox`, then try again.",
+        ),
+        (
+            apsw.ReadOnlyError,
+            "The file cannot be written: check its owner, its mode and the file system's mount.",
+        ),
+        (apsw.CantOpenError, "The file cannot be opened: check the folder's owner and mode."),
+        (
+            apsw.CorruptError,
+            "The file is damaged: restart the agent, which moves it aside and begins a new one.",
+        ),
+        (
+            apsw.NotADBError,
+            "The file is damaged: restart the agent, which moves it aside and begins a new one.",
+        ),
+        (apsw.IOError, "The disk reports an error: check its health (dmesg); nothing was written."),
+    ]
+    hint = next(
+        (text for kind, text in hints if isinstance(fault, kind)), "This is a fault of Telomere: report it."
+    )
+    return OutboxError(what=what, where=str(path), cause=f"{type(fault).__name__}: {fault}", hint=hint)
+
+
+def open_store(path: Path, *, now_ns: int) -> Opened:
+    """Open the store at `path`, creating it when there is none and moving it aside when it is damaged.
+
+    Raises OutboxError when the file is not an outbox, is of a newer version, cannot be read or written,
+    or is damaged while another process has it open.
+    """
+    _make_folder(path.parent)
+    lock_fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    opened = False
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_SH)
+        try:
+            result = Opened(_open_checked(path, now_ns=now_ns), lock_fd, None)
+        except _DamagedError as fault:
+            result = _start_anew(path, lock_fd, fault=str(fault), now_ns=now_ns)
+        opened = True
+        return result
+    except apsw.Error as fault:
+        raise explain(fault, what="opening the outbox", path=path) from fault
+    finally:
+        if not opened:
+            os.close(lock_fd)
+
+
+def _start_anew(path: Path, lock_fd: int, *, fault: str, now_ns: int) -> Opened:
+    """Move the damaged file aside, alone, and open a new one; another process may have done it meanwhile."""
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutboxError(
+            what="opening the outbox",
+            where=str(path),
+            cause=f"the file is damaged ({fault}) and another process has it open",
+            hint="Stop the other process, then start again: the damaged file is then moved aside.",
+        ) from None
+    recovery = None
+    try:
+        db = _open_checked(path, now_ns=now_ns)
+    except _DamagedError as again:
+        recovery = _quarantine(path, fault=str(again), now_ns=now_ns)
+        _create(path, now_ns=now_ns, recovery=recovery)
+        db = _open_checked(path, now_ns=now_ns)
+    fcntl.flock(lock_fd, fcntl.LOCK_SH)
+    return Opened(db, lock_fd, recovery)
+
+
+def _open_checked(path: Path, *, now_ns: int) -> apsw.Connection:
+    """A connection to a store that passed its checks. Raises _DamagedError, apsw.Error or OutboxError."""
+    if not path.exists():
+        if _wal(path).exists():
+            msg = "the file is missing but its write-ahead log is there"
+            raise _DamagedError(msg)
+        _create(path, now_ns=now_ns, recovery=None)
+    if path.stat().st_size == 0:
+        msg = "the file is empty"
+        raise _DamagedError(msg)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    sound = False
+    try:
+        # Until the file has passed, closing must not fold the log into it: it may become evidence.
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        db.set_busy_timeout(BUSY_MS_MAX)
+        _check(db, path)
+        db.pragma("journal_mode", "wal")
+        db.pragma("synchronous", "full")
+        db.pragma("journal_size_limit", WAL_BYTES_KEPT_MAX)
+        db.wal_autocheckpoint(WAL_PAGES_MAX)
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        sound = True
+        return db
+    except (apsw.NotADBError, apsw.CorruptError) as fault:
+        raise _DamagedError(str(fault)) from fault
+    finally:
+        if not sound:
+            db.close()
+
+
+def _check(db: apsw.Connection, path: Path) -> None:
+    """Ours, of a version we know, its tables in order, and its counters at the end of its segments."""
+    application, version = int(db.pragma("application_id")), int(db.pragma("user_version"))
+    if application != APPLICATION_ID or version > SCHEMA_VERSION:
+        is_ours = application == APPLICATION_ID
+        raise OutboxError(
+            what="opening the outbox",
+            where=str(path),
+            cause=f"schema version {version} is newer than {SCHEMA_VERSION}"
+            if is_ours
+            else "not an outbox file",
+            hint="Use the newer telomere that wrote it."
+            if is_ours
+            else "Give another data_dir, or move the file.",
+        )
+    # The whole check reads one state of the file, whatever another process appends meanwhile.
+    db.execute("BEGIN")
+    try:
+        for table in _CHECKED:
+            found = [str(row[0]) for row in db.execute(f"PRAGMA quick_check({table})")]
+            if found != ["ok"]:
+                raise _DamagedError("; ".join(found[:3]))
+        state = db.execute("SELECT last_number, last_digest FROM state").fetchone()
+        newest = db.execute("SELECT number, digest FROM segment ORDER BY number DESC LIMIT 1").fetchone()
+    except apsw.SQLError as fault:
+        raise _DamagedError(str(fault)) from fault
+    finally:
+        db.execute("ROLLBACK")
+    if state is None or (newest is not None and newest != state):
+        msg = f"its counter says {state}, its newest segment {newest}"
+        raise _DamagedError(msg)
+
+
+def _create(path: Path, *, now_ns: int, recovery: Recovery | None) -> None:
+    """A new store appears whole or not at all: built beside, synced, then linked to its name.
+
+    When another process was faster, its store stands and ours is dropped.
+    """
+    draft = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        db = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            db.pragma("journal_mode", "wal")
+            db.pragma("synchronous", "full")
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(_SCHEMA)
+            _first_rows(db, now_ns=now_ns, recovery=recovery)
+            db.execute("COMMIT")
+        finally:
+            db.close()
+        _sync(draft)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _first_rows(db: apsw.Connection, *, now_ns: int, recovery: Recovery | None) -> None:
+    """The one row of state; what a damaged predecessor told is carried on."""
+    was = recovery or Recovery(fault="", moved_to="")
+    db.execute(
+        "INSERT INTO state (id, epoch, created_ns, last_digest, bd_seq, sampled_before, readings_lost)"
+        " VALUES (1, ?, ?, ?, ?, ?, ?)",
+        (
+            secrets.token_hex(8),
+            now_ns,
+            NO_PREVIOUS,
+            was.bd_seq,
+            was.readings_sampled or 0,
+            was.readings_lost or 0,
+        ),
+    )
+    if recovery is not None:
+        db.execute(
+            "INSERT INTO fact VALUES (?, ?)", (RECOVERY_FACT, json.dumps(asdict(recovery), sort_keys=True))
+        )
+
+
+def _quarantine(path: Path, *, fault: str, now_ns: int) -> Recovery:
+    """Move file and log aside under one new name. The file goes first: a log left alone is found again."""
+    told = dict(_salvage(path))
+    folder = path.with_name("quarantine")
+    _make_folder(folder)
+    stamp = datetime.fromtimestamp(now_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = folder / f"{path.stem}-{stamp}-{secrets.token_hex(2)}{path.suffix}"
+    for source, aside in ((path, target), (_wal(path), _wal(target))):
+        if source.exists():
+            source.rename(aside)
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, rebuilt by any reader
+    _sync(folder)
+    _sync(path.parent)
+    epoch = told.pop("epoch", None)
+    figures = {key: value for key, value in told.items() if isinstance(value, int)}
+    return Recovery(fault=fault, moved_to=str(target), epoch=str(epoch) if epoch else None, **figures)
+
+
+def _salvage(path: Path) -> Iterator[tuple[str, object]]:
+    """What the damaged file still tells about itself, column by column."""
+    columns = {name: name for name in ("epoch", "last_number", "depth_segments", "depth_readings", "bd_seq")}
+    columns |= {"readings_sampled": "readings_sampled + sampled_before", "readings_lost": "readings_lost"}
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        row = db.execute(f"SELECT {', '.join(columns.values())} FROM state").fetchone()  # noqa: S608 (constants)
+        yield from zip(columns, row or (), strict=False)
+    except apsw.Error:
+        return  # it tells nothing: the figures stay unknown, and the statement says so
+    finally:
+        db.close()
+
+
+def quarantined_count(path: Path) -> int:
+    """How many damaged stores lie in quarantine beside this one."""
+    folder = path.with_name("quarantine")
+    return len(list(folder.glob(f"{path.stem}-*{path.suffix}"))) if folder.is_dir() else 0
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder, durably: each created level is synced into its parent."""
+    missing = [level for level in (folder, *folder.parents) if not level.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for level in missing:
+        _sync(level.parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
