@@ -1,0 +1,327 @@
+"""Facts: everything known about identities at one position, as a fold over rows and acts.
+
+Owns the fold and the lookups by id, name or number. Nothing is guessed: a name that fits nothing,
+or several things, becomes a `Problem`. Must not know where rows are stored or readings come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from collector.identity.errors import AmbiguousIdentityError, UnacceptableError, UnknownIdentityError
+from collector.identity.ids import Kind, Position, kind_of, local_name, qualified
+from collector.identity.links import Link, Role, Source, amended, link_of_row, opened
+from collector.identity.rows import JournalRow, RowKind, ScanAct
+from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
+
+_THING_KINDS: Final[Mapping[str, Kind]] = {
+    RowKind.EQUIPMENT: Kind.EQUIPMENT,
+    RowKind.LOCATION: Kind.LOCATION,
+    RowKind.INSTRUMENT: Kind.INSTRUMENT,
+    RowKind.CONTAINER: Kind.CONTAINER,
+    RowKind.BATCH: Kind.BATCH,
+    RowKind.PRODUCT_PROFILE: Kind.PRODUCT_PROFILE,
+}
+_AMENDING: Final = (RowKind.LINK_CORRECTION, RowKind.LINK_CONFIRMATION, RowKind.LINK_REJECTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One registered identity: its latest content, and who registered it when."""
+
+    id: str
+    kind: Kind
+    body: Mapping[str, Any]
+    known_ns: int
+    actor: str
+    journal: int
+
+    @property
+    def name(self) -> str:
+        """What people call it: its name, a batch's number, else the id without its kind."""
+        return str(self.body.get("name") or self.body.get("number") or local_name(self.id))
+
+    def document(self) -> dict[str, object]:
+        """As in interfaces.md, "Shapes"."""
+        return {"id": self.id, **self.body}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleVersion:
+    """One version of a limit rule; content never changes under one version."""
+
+    id: str
+    version: int
+    body: Mapping[str, Any]
+    known_ns: int
+    actor: str
+    journal: int
+
+    @property
+    def ref(self) -> str:
+        """`rule:frz-high@2`."""
+        return f"{self.id}@{self.version}"
+
+    @property
+    def point(self) -> str:
+        """The point it binds."""
+        return str(self.body["point"])
+
+    def document(self) -> dict[str, object]:
+        """As in interfaces.md, "Shapes"."""
+        return {"id": self.id, "version": self.version, **self.body}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An act whose identities cannot be told: what was scanned, and what it might have meant."""
+
+    act: ScanAct
+    scanned: str
+    kind: Kind
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known at `position`. All mappings are keyed by id."""
+
+    position: Position
+    things: Mapping[str, Thing]
+    rules: Mapping[str, tuple[RuleVersion, ...]]
+    links: Mapping[str, Link]
+    acts: tuple[ScanAct, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unmatched: tuple[TakeOut, ...] = ()
+
+    def of_kind(self, kind: Kind) -> list[Thing]:
+        """Things of one kind by id."""
+        return [thing for _, thing in sorted(self.things.items()) if thing.kind is kind]
+
+    @property
+    def batches(self) -> list[Thing]:
+        """All batches by id."""
+        return self.of_kind(Kind.BATCH)
+
+    @property
+    def equipment(self) -> list[Thing]:
+        """All equipment by id."""
+        return self.of_kind(Kind.EQUIPMENT)
+
+    def latest_rules(self) -> list[RuleVersion]:
+        """The highest version of every rule, by id."""
+        return [versions[-1] for _, versions in sorted(self.rules.items())]
+
+    def rules_of(self, point: str) -> list[RuleVersion]:
+        """The latest versions that bind a point."""
+        return [rule for rule in self.latest_rules() if rule.point == point]
+
+    def candidates(self, kind: Kind, text: str) -> tuple[str, ...]:
+        """Ids of this kind that answer to an id, a name, or a batch's bare number."""
+        return _candidates(self.things, kind, text)
+
+    def find(self, kind: Kind, text: str) -> Thing:
+        """The one thing of this kind that answers to the text, else UnknownIdentityError or
+        AmbiguousIdentityError with the candidates.
+        """
+        found = self.candidates(kind, text)
+        if not found:
+            raise UnknownIdentityError(
+                what=f"unknown {kind} {text!r}",
+                why="nothing of that id or name is registered",
+                next_step="Check the spelling, or register it first.",
+            )
+        if len(found) > 1:
+            raise AmbiguousIdentityError(
+                what=f"{kind} {text!r} is ambiguous",
+                why=f"{len(found)} answer to it: {', '.join(found)}",
+                next_step="Use the full id.",
+                candidates=found,
+            )
+        return self.things[found[0]]
+
+    def find_any(self, text: str) -> Thing:
+        """As `find` over all kinds; an id that carries its kind is looked up in that kind."""
+        kind = kind_of(text)
+        if kind is not None:
+            return self.find(kind, text)
+        found = {thing for each in set(_THING_KINDS.values()) for thing in self.candidates(each, text)}
+        if len(found) == 1:
+            return self.things[found.pop()]
+        if not found:
+            return self.find(Kind.BATCH, text)
+        raise AmbiguousIdentityError(
+            what=f"{text!r} is ambiguous",
+            why=f"{len(found)} things answer to it: {', '.join(sorted(found))}",
+            next_step="Use the full id.",
+            candidates=sorted(found),
+        )
+
+    def link(self, text: str) -> Link:
+        """A link by its id, with or without `link:`; else UnknownIdentityError."""
+        found = self.links.get(text) or self.links.get(f"link:{text}")
+        if found is None:
+            raise UnknownIdentityError(
+                what=f"unknown link {text!r}",
+                why="no link of that id was known at this position",
+                next_step="List them with GET /links.",
+            )
+        return found
+
+
+def _candidates(things: Mapping[str, Thing], kind: Kind, text: str) -> tuple[str, ...]:
+    try:
+        exact = qualified(kind, text)
+    except ValueError:
+        return ()
+    if exact in things:
+        return (exact,)
+    bare = local_name(text)
+    return tuple(
+        sorted(
+            thing.id
+            for thing in things.values()
+            if thing.kind is kind and (thing.name == bare or bare in thing.body.get("aliases", ()))
+        )
+    )
+
+
+def up_to(
+    rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
+) -> tuple[list[JournalRow], list[ScanAct]]:
+    """Only what was known at the position."""
+    return (
+        [row for row in rows if row.id <= position.journal],
+        [act for act in acts if act.ledger <= position.ledger],
+    )
+
+
+def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position) -> Facts:
+    """Facts at `position` from all rows and acts (later ones are left out).
+
+    The order in which rows of different subjects, or acts, arrived does not matter to what is in
+    force; an act that came twice counts once.
+    """
+    known_rows, known_acts = up_to(rows, acts, position)
+    known_rows.sort(key=lambda row: row.id)
+    things: dict[str, Thing] = {}
+    rules: dict[str, dict[int, RuleVersion]] = {}
+    links: dict[str, Link] = {}
+    amendments: list[JournalRow] = []
+    for row in known_rows:
+        if row.kind in _THING_KINDS:
+            kind = _THING_KINDS[row.kind]
+            things[row.subject] = Thing(row.subject, kind, row.body, row.known_at_ns, row.actor, row.id)
+        elif row.kind == RowKind.RULE:
+            body = {key: value for key, value in row.body.items() if key not in ("id", "version")}
+            version = int(row.body["version"])
+            rules.setdefault(row.subject, {})[version] = RuleVersion(
+                row.subject, version, body, row.known_at_ns, row.actor, row.id
+            )
+        elif row.kind == RowKind.LINK:
+            links[row.subject] = link_of_row(row)
+        elif row.kind in _AMENDING:
+            amendments.append(row)
+    door = _acts_at_the_door(known_rows, known_acts, things)
+    links.update(door.links)
+    for row in amendments:
+        if row.subject in links:
+            links[row.subject] = amended(links[row.subject], row)
+    stays = derive(links.values(), door.take_outs)
+    return Facts(
+        position=position,
+        things=things,
+        rules={rule: tuple(by[v] for v in sorted(by)) for rule, by in rules.items()},
+        links={link.id: link for link in stays.links},
+        acts=door.acts,
+        problems=door.problems,
+        unmatched=stays.unmatched,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    acts: tuple[ScanAct, ...]
+    links: Mapping[str, Link]
+    take_outs: Sequence[TakeOut]
+    problems: tuple[Problem, ...]
+
+
+def _acts_at_the_door(
+    rows: Sequence[JournalRow], scans: Iterable[ScanAct], things: Mapping[str, Thing]
+) -> _Door:
+    first: dict[str, ScanAct] = {}
+    posted = [posted_act(row) for row in rows if row.kind == RowKind.EVENT and "act" in row.body]
+    for act in sorted((*scans, *posted), key=lambda one: (one.known_ns, one.ledger, one.index, one.journal)):
+        first.setdefault(act.event_id, act)
+    acts = tuple(sorted(first.values(), key=lambda one: (one.valid_ns, one.event_id)))
+    links: dict[str, Link] = {}
+    take_outs: list[TakeOut] = []
+    problems: list[Problem] = []
+    for act in acts:
+        batches = _candidates(things, Kind.BATCH, act.batch)
+        places = _candidates(things, Kind.EQUIPMENT, act.equipment) if act.equipment else ()
+        needs_place = act.act in OPENING or bool(act.equipment)
+        if len(batches) != 1:
+            problems.append(Problem(act, act.batch, Kind.BATCH, batches))
+        if needs_place and len(places) != 1:
+            problems.append(Problem(act, act.equipment, Kind.EQUIPMENT, places))
+        if len(batches) != 1 or (needs_place and len(places) != 1):
+            continue
+        if act.act in OPENING:
+            link = _scan_link(act, batches[0], places[0])
+            links[link.id] = link
+        elif act.act in CLOSING:
+            take_outs.append(TakeOut(act, batches[0], places[0] if places else ""))
+    return _Door(acts, links, take_outs, tuple(problems))
+
+
+def _scan_link(act: ScanAct, batch: str, equipment: str) -> Link:
+    return opened(
+        link_id=scan_link_id(act.event_id),
+        role=Role.BATCH_EQUIPMENT,
+        subject=batch,
+        object_=equipment,
+        from_ns=act.valid_ns,
+        to_ns=None,
+        source=Source.SCAN,
+        actor=act.actor,
+        reason=act.note,
+        known_ns=act.known_ns,
+        stated_ns=act.known_ns if act.journal else act.time_ns,
+        event=act.event_id,
+    )
+
+
+def scan_link_id(event_id: str) -> str:
+    """The id of the link that an opening act makes."""
+    return f"link:scan-{event_id}"
+
+
+def posted_act(row: JournalRow) -> ScanAct:
+    """The act that a journal row of kind `event` states."""
+    body = row.body
+    return ScanAct(
+        event_id=f"j{row.id}",
+        act=str(body["act"]),
+        batch=str(body["batch"]),
+        equipment=str(body.get("equipment", "")),
+        time_ns=int(body["time_ns"]),
+        effective_ns=body.get("effective_ns"),
+        known_ns=row.known_at_ns,
+        journal=row.id,
+        actor=row.actor,
+        note=row.reason,
+    )
+
+
+def find_or_refuse(facts: Facts, kind: Kind, text: str) -> str:
+    """The id of a thing named in a request; points are not registered and only checked for form."""
+    if kind is not Kind.POINT:
+        return facts.find(kind, text).id
+    try:
+        return qualified(kind, text)
+    except ValueError as error:
+        raise UnacceptableError.of(error) from error

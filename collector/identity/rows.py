@@ -1,0 +1,125 @@
+"""What the fold reads: rows of the journal and scan acts of the ledger, as plain values.
+
+Owns their shapes only. The registry makes `JournalRow`s, whoever follows the ledger makes
+`ScanAct`s (`scan_act`); neither is ever changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from collector.identity.times import ns_of
+
+
+class RowKind(StrEnum):
+    """Kinds of journal rows. The list only grows."""
+
+    EQUIPMENT = "equipment"
+    LOCATION = "location"
+    INSTRUMENT = "instrument"
+    CONTAINER = "container"
+    BATCH = "batch"
+    PRODUCT_PROFILE = "product_profile"
+    RULE = "rule"
+    LINK = "link"
+    LINK_CORRECTION = "link_correction"
+    LINK_CONFIRMATION = "link_confirmation"
+    LINK_REJECTION = "link_rejection"
+    EVENT = "event"
+    USER = "user"
+    TOKEN = "token"  # noqa: S105 - a kind of row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRow:
+    """One decision: who, when it became known, about what. `id` rises by one; `body` is its JSON."""
+
+    id: int
+    known_at_ns: int
+    actor: str
+    kind: str
+    subject: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Act(StrEnum):
+    """What a person at the door says happened."""
+
+    PUT_IN = "put_in"
+    TAKE_OUT = "take_out"
+    MOVE = "move"
+    RECEIVE = "receive"
+    HAND_OVER = "hand_over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanAct:
+    """One act with what was scanned, as scanned.
+
+    `time_ns` is when it was scanned, `effective_ns` when it truly happened if that differs,
+    `known_ns` when the collector had it on disk, (ledger, index) its place in known order;
+    ledger 0 for an act that was posted here, then `journal` is its row.
+    """
+
+    event_id: str
+    act: str
+    batch: str
+    equipment: str
+    time_ns: int
+    known_ns: int
+    effective_ns: int | None = None
+    ledger: int = 0
+    index: int = 0
+    journal: int = 0
+    actor: str = ""
+    note: str = ""
+    node: str = ""
+
+    @property
+    def valid_ns(self) -> int:
+        """When it happened in the world."""
+        return self.time_ns if self.effective_ns is None else self.effective_ns
+
+
+class ScanEvent(Protocol):
+    """What `scan_act` needs of the contract's `Scan`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def act(self) -> str: ...
+    @property
+    def batch(self) -> str: ...
+    @property
+    def equipment(self) -> str: ...
+    @property
+    def effective(self) -> datetime | None: ...
+
+
+def scan_act(event: ScanEvent, *, ledger: int, known_ns: int, node: str, index: int = 0) -> ScanAct:
+    """The act of a `Scan` event found in ledger row `ledger` at `index`; `node` is `group/node`."""
+    return ScanAct(
+        event_id=event.id,
+        act=str(event.act),
+        batch=event.batch,
+        equipment=event.equipment,
+        time_ns=ns_of(event.time),
+        effective_ns=None if event.effective is None else ns_of(event.effective),
+        known_ns=known_ns,
+        ledger=ledger,
+        index=index,
+        actor=event.actor,
+        note=event.note,
+        node=node,
+    )

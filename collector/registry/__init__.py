@@ -1,0 +1,1 @@
+"""The journal: the original of everything that was decided here, and the commands that write it."""

@@ -1,0 +1,172 @@
+"""The journal: every decision made here, in the order in which it became known. Append-only.
+
+Owns the registry's database and its one writer; `known_at` is given inside the transaction and
+never decreases. Must not know what rows mean (`commands`, `collector.identity`). Calls block for a
+disk flush: from the event loop, call them in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from collector.identity.rows import JournalRow
+from collector.registry.errors import RegistryError
+from collector.registry.tables import JOURNAL, migrate
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""How long a commit waits for a reader of the file (a backup) before it fails."""
+FILE_NAME: Final = "registry.db"
+
+
+def canonical(body: Mapping[str, Any]) -> str:
+    """JSON with sorted keys and no spaces; NaN is refused (ValueError)."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _engine(url: str, data_dir: Path) -> Engine:
+    """`sqlite:` alone means registry.db in the data directory."""
+    full = f"sqlite:///{data_dir / FILE_NAME}" if url in ("sqlite:", "sqlite://") else url
+    try:
+        parsed = make_url(full)
+    except ArgumentError as error:
+        msg = f'[registry] url {url!r} is no database URL; write "sqlite:" for a file in data_dir'
+        raise RegistryError(msg) from error
+    if parsed.get_backend_name() != "sqlite":
+        msg = f'[registry] url: {parsed.get_backend_name()} is not built yet; write "sqlite:"'
+        raise RegistryError(msg)
+    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are ours, see _begin
+    for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class Journal:
+    """One process opens a registry; any thread may call.
+
+    Rows are also kept in memory (they are few, and every judged answer folds them).
+    """
+
+    def __init__(self, *, engine: Engine, now_ns: Callable[[], int]) -> None:
+        self._engine = engine
+        self._now_ns = now_ns
+        self._lock = threading.RLock()
+        self._rows: list[JournalRow] = []
+        with engine.begin() as connection:
+            migrate(connection)
+            for row in connection.execute(select(JOURNAL).order_by(JOURNAL.c.id)):
+                self._rows.append(
+                    JournalRow(
+                        id=row.id,
+                        known_at_ns=row.known_at_ns,
+                        actor=row.actor,
+                        kind=row.kind,
+                        subject=row.subject,
+                        body=json.loads(row.body),
+                        reason=row.reason,
+                    )
+                )
+
+    @classmethod
+    def open(cls, *, url: str, data_dir: Path, now_ns: Callable[[], int]) -> Journal:
+        """Open or create. RegistryError says why it cannot be used."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        engine = _engine(url, data_dir)
+        try:
+            return cls(engine=engine, now_ns=now_ns)
+        except SQLAlchemyError as error:
+            msg = f"the registry {engine.url} cannot be opened: {error}; restore it from a backup"
+            raise RegistryError(msg) from error
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the writer, so that what a decision was checked against is still so when it is written."""
+        with self._lock:
+            yield
+
+    def append(
+        self, *, kind: str, subject: str, body: Mapping[str, Any], actor: str, reason: str = ""
+    ) -> JournalRow:
+        """Commit one row and return it with its id and known time."""
+        text = canonical(body)
+        with self._lock:
+            last_ns = self._rows[-1].known_at_ns if self._rows else 0
+            with self._engine.begin() as connection:
+                known_ns = max(self._now_ns(), last_ns)
+                result = connection.execute(
+                    insert(JOURNAL).values(
+                        known_at_ns=known_ns,
+                        actor=actor,
+                        kind=str(kind),
+                        subject=subject,
+                        body=text,
+                        reason=reason,
+                    )
+                )
+                primary_key = result.inserted_primary_key
+            assert primary_key is not None, "an insert of one row has a key"
+            row = JournalRow(
+                id=int(primary_key[0]),
+                known_at_ns=known_ns,
+                actor=actor,
+                kind=str(kind),
+                subject=subject,
+                body=json.loads(text),
+                reason=reason,
+            )
+            self._rows.append(row)
+            return row
+
+    def next_id(self) -> int:
+        """The id the next row will have; only meaningful inside `exclusive`."""
+        return self.last() + 1
+
+    def rows(
+        self, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> list[JournalRow]:
+        """Rows with after < id <= upto of these kinds (all without), by id."""
+        with self._lock:
+            first = bisect_right(self._rows, after, key=lambda row: row.id)
+            end = None if upto is None else bisect_right(self._rows, upto, key=lambda row: row.id)
+            found = self._rows[first:end]
+        return found if kinds is None else [row for row in found if row.kind in kinds]
+
+    def last(self) -> int:
+        """The id of the last row, 0 before the first."""
+        with self._lock:
+            return self._rows[-1].id if self._rows else 0
+
+    def known_ns(self, row_id: int) -> int:
+        """Known time of the last row with id <= row_id, 0 before the first."""
+        with self._lock:
+            at = bisect_right(self._rows, row_id, key=lambda row: row.id)
+            return self._rows[at - 1].known_at_ns if at else 0
+
+    def id_at(self, known_ns: int) -> int:
+        """The last id known at or before that time, 0 when none was."""
+        with self._lock:
+            at = bisect_right(self._rows, known_ns, key=lambda row: row.known_at_ns)
+            return self._rows[at - 1].id if at else 0
+
+    def close(self) -> None:
+        """Close the file; nothing is pending."""
+        self._engine.dispose()
