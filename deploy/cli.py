@@ -1,0 +1,309 @@
+"""The `telomere` command: every command's name, options and help, and nothing of what they do.
+
+Owns the command line. Each command imports its body when it is called, so that an install with the
+`edge` extra alone never touches the collector, and `--help` is quick. Bodies return an exit code;
+failures become sentences in `answers`. Commands that are not built yet say so with exit 2.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from deploy import answers, logs
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+edge = typer.Typer(no_args_is_help=True, help="The sensing half of a gateway.")
+collector = typer.Typer(no_args_is_help=True, help="The central side.")
+batch = typer.Typer(no_args_is_help=True, help="Batches, asked from a running collector.")
+bring = typer.Typer(no_args_is_help=True, help="Logger uploads, scan lists, tag lists, link lists.")
+for _group, _name in ((edge, "edge"), (collector, "collector"), (batch, "batch"), (bring, "import")):
+    app.add_typer(_group, name=_name)
+
+HISTORY_S_MIN: Final = 3600.0
+"""The story's times are fractions of the history; below an hour they would run into each other."""
+_SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Config = Annotated[Path, typer.Option("--config", help="The TOML file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+class Kind(StrEnum):
+    """Events that a person writes at the gateway."""
+
+    SCAN = "scan"
+    NOTE = "note"
+
+
+class Act(StrEnum):
+    """What a scan did."""
+
+    PUT_IN = "put_in"
+    TAKE_OUT = "take_out"
+    MOVE = "move"
+    RECEIVE = "receive"
+    HAND_OVER = "hand_over"
+
+
+class Format(StrEnum):
+    """Forms in which a batch's answer is given."""
+
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    PDF = "pdf"
+    EPCIS = "epcis"
+
+
+def main() -> None:
+    """The entry point of the `telomere` script."""
+    with answers.presented():
+        app(prog_name="telomere")
+
+
+@app.callback()
+def _before() -> None:
+    """Every degree and every minute, linked to the right batch."""
+    logs.configure()
+
+
+def _span_s(text: str) -> float:
+    """Seconds of `24h`, `90m`, `1.5d`, `600s` or a bare number of seconds."""
+    match = _SPAN.fullmatch(text if text[-1:].isalpha() else f"{text}s")
+    if match is None:
+        msg = f"{text!r} is not a span of time such as 24h, 90m or 600s"
+        raise typer.BadParameter(msg)
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _history_s(text: str) -> float:
+    seconds = _span_s(text)
+    if seconds < HISTORY_S_MIN:
+        msg = f"{text} is too short for the story: at least 1h"
+        raise typer.BadParameter(msg)
+    return seconds
+
+
+def _instant(text: str) -> dt.datetime:
+    """An ISO 8601 time; without an offset it is local time of this machine, as a person reads the clock."""
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is not an ISO 8601 time such as 2026-03-01T14:05:00+01:00"
+        raise typer.BadParameter(msg) from None
+    return time.astimezone(dt.UTC)
+
+
+@app.command()
+def demo(
+    *,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where the site is kept (default: a new folder).")
+    ] = None,
+    http: Annotated[str, typer.Option(help="Address and port of the page.")] = "127.0.0.1:8080",
+    history_s: Annotated[
+        float, typer.Option("--history", parser=_history_s, metavar="SPAN", help="Backlog at the start.")
+    ] = "24h",  # type: ignore[assignment]
+    replay: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Play a log as an MQTT sensor: FILE[:time=COL,unit=s|ms|iso,origin=T,zone=Z,points=A+B]."
+        ),
+    ] = None,
+    exit_after_s: Annotated[
+        float | None, typer.Option("--exit-after", parser=_span_s, metavar="S", help="Stop S after ready.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the report is written at the end.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line {url, token, user, password} when ready.")
+    ] = False,
+) -> None:
+    """A whole site on this machine: broker, simulated sensors, two gateways, collector, page."""
+    from deploy import demo as body
+
+    code = body.run(
+        folder=folder,
+        http=http,
+        history_s=history_s,
+        replay=replay or [],
+        exit_after_s=exit_after_s,
+        report=report,
+        json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@edge.command("check")
+def edge_check(*, config: Config, as_json: Json = False) -> None:
+    """Validate the configuration and report every fault at once."""
+    from deploy import cli_edge
+
+    raise typer.Exit(cli_edge.check(config, json=as_json))
+
+
+@edge.command("run")
+def edge_run(*, config: Config) -> None:
+    """Run the agent until Ctrl-C or SIGTERM; an absent broker never ends it."""
+    from deploy import cli_edge
+
+    raise typer.Exit(cli_edge.run(config))
+
+
+@edge.command("event")
+def edge_event(
+    *,
+    config: Config,
+    kind: Annotated[Kind, typer.Option(help="What is appended.")] = Kind.SCAN,
+    act: Annotated[Act | None, typer.Option(help="What the scan did.")] = None,
+    batch_id: Annotated[str, typer.Option("--batch", help="The batch as scanned.")] = "",
+    equipment: Annotated[str, typer.Option(help="The equipment as scanned, FRZ-01 say.")] = "",
+    effective: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=_instant, metavar="TIME", help="When it truly happened, if that was not now."),
+    ] = None,
+    actor: Annotated[str, typer.Option(help="Who did it.")] = "",
+    note: Annotated[str, typer.Option(help="A remark in free words.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Append a scan or a note to the outbox; works offline and beside a running agent."""
+    from deploy import cli_edge
+
+    if kind is Kind.SCAN and not (act and batch_id and equipment):
+        raise answers.CommandError("a scan needs --act, --batch and --equipment")
+    if kind is Kind.NOTE and not note:
+        raise answers.CommandError("a note needs --note TEXT")
+    code = cli_edge.event(
+        config,
+        kind=kind.value,
+        act=act.value if act else None,
+        batch=batch_id,
+        equipment=equipment,
+        effective=effective,
+        actor=actor,
+        note=note,
+        json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@edge.command("outbox")
+def edge_outbox(*, config: Config, as_json: Json = False) -> None:
+    """Show depth, oldest, forecast, parked and quarantined segments."""
+    from deploy import cli_edge
+
+    raise typer.Exit(cli_edge.outbox(config, json=as_json))
+
+
+@collector.command("check")
+def collector_check(*, config: Config, as_json: Json = False) -> None:
+    """Validate the configuration and report every fault at once."""
+    from deploy import cli_collector
+
+    raise typer.Exit(cli_collector.check(config, json=as_json))
+
+
+@collector.command("run")
+def collector_run(*, config: Config) -> None:
+    """Run the collector until Ctrl-C or SIGTERM; an absent broker never ends it."""
+    from deploy import cli_collector
+
+    raise typer.Exit(cli_collector.run(config))
+
+
+Url = Annotated[str, typer.Option(envvar="TELOMERE_URL", help="The collector.")]
+Token = Annotated[str, typer.Option(envvar="TELOMERE_TOKEN", help="Bearer token.", show_default=False)]
+As = Annotated[Format | None, typer.Option("--format", help="Instead of text for people.")]
+Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file instead of stdout.")]
+Known = Annotated[
+    str | None, typer.Option("--as-known-at", metavar="T", help="A position (L12.J3) or an RFC 3339 time.")
+]
+URL: Final = "http://127.0.0.1:8080"
+
+
+@batch.command("list")
+def batch_list(
+    *, url: Url = URL, token: Token = "", form: As = None, output: Out = None, as_json: Json = False
+) -> None:
+    """Every batch."""
+    from deploy import cli_batch
+
+    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
+    raise typer.Exit(cli_batch.show_list(ask))
+
+
+@batch.command("show")
+def batch_show(
+    *,
+    batch_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: Url = URL,
+    token: Token = "",
+    form: As = None,
+    output: Out = None,
+    as_json: Json = False,
+) -> None:
+    """One batch: its identity and product profile."""
+    from deploy import cli_batch
+
+    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
+    raise typer.Exit(cli_batch.show_batch(ask, batch_id))
+
+
+@batch.command("history")
+def batch_history(
+    *,
+    batch_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: Url = URL,
+    token: Token = "",
+    known: Known = None,
+    form: As = None,
+    output: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Where a batch was, how well it was watched, and what went wrong."""
+    from deploy import cli_batch
+
+    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
+    raise typer.Exit(cli_batch.show_history(ask, batch_id, known))
+
+
+def _form(form: Format | None, *, as_json: bool) -> str:
+    """The form asked for: `text` when none was."""
+    if form not in {None, Format.JSON, Format.CSV}:
+        answers.not_built(f"--format {form}")
+    return "json" if as_json else form.value if form else "text"
+
+
+def _later(group: typer.Typer, name: str, what: str) -> None:
+    """A command whose name is settled and whose body comes with a later issue."""
+
+    @group.command(
+        name,
+        help=f"{what} (not built yet)",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def command(ctx: typer.Context) -> None:
+        answers.not_built(ctx.command_path)
+
+
+_later(edge, "plan", "Print planned Modbus requests and bus load")
+_later(edge, "probe", "Read every point once")
+_later(edge, "detect", "Run the detectors over a log")
+_later(collector, "rebuild", "Re-derive everything from ledger and journal")
+_later(collector, "backup", "Copy while running")
+_later(collector, "restore", "Bring a backup back")
+_later(batch, "readiness", "Whether a batch may go on")
+_later(batch, "record", "The environmental record")
+for _what in ("readings", "events", "tags", "links"):
+    _later(bring, _what, f"Import {_what} from a file")
+_later(app, "sim", "The simulated site alone")
+_later(app, "verify", "Check a batch record offline")
+_later(app, "bench", "What `make bench` runs")
+
+if __name__ == "__main__":
+    main()
