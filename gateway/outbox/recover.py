@@ -73,7 +73,8 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 _CHECKED: Final = ("state", "segment", "alias", "fact")
-"""Checked on opening. Bodies are not: each has its digest, and start-up must not grow with the backlog."""
+"""Checked on every opening. Bodies are not, unless a read found damage (`mark_suspect`): each has its
+digest, and start-up must not grow with the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +242,13 @@ def _check(db: apsw.Connection, path: Path) -> None:
             if is_ours
             else "Give another data_dir, or move the file.",
         )
+    suspect = _suspect(path).exists()
+    checks = ["quick_check"] if suspect else [f"quick_check({table})" for table in _CHECKED]
     # The whole check reads one state of the file, whatever another process appends meanwhile.
     db.execute("BEGIN")
     try:
-        for table in _CHECKED:
-            found = [str(row[0]) for row in db.execute(f"PRAGMA quick_check({table})")]
+        for check in checks:
+            found = [str(row[0]) for row in db.execute(f"PRAGMA {check}")]
             if found != ["ok"]:
                 raise _DamagedError("; ".join(found[:3]))
         state = db.execute("SELECT last_number, last_digest FROM state").fetchone()
@@ -257,6 +260,13 @@ def _check(db: apsw.Connection, path: Path) -> None:
     if state is None or (newest is not None and newest != state):
         msg = f"its counter says {state}, its newest segment {newest}"
         raise _DamagedError(msg)
+    if suspect:
+        _suspect(path).unlink(missing_ok=True)
+
+
+def mark_suspect(path: Path) -> None:
+    """A read found damage: the next opening checks the whole file, bodies included."""
+    _suspect(path).touch(mode=0o600)
 
 
 def _create(path: Path, *, now_ns: int, recovery: Recovery | None) -> None:
@@ -318,6 +328,7 @@ def _quarantine(path: Path, *, fault: str, now_ns: int) -> Recovery:
     for source, aside in ((path, target), (_wal(path), _wal(target))):
         if source.exists():
             source.rename(aside)
+    _suspect(path).unlink(missing_ok=True)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, rebuilt by any reader
     _sync(folder)
     _sync(path.parent)
@@ -351,6 +362,10 @@ def quarantined_count(path: Path) -> int:
 
 def _wal(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
+
+
+def _suspect(path: Path) -> Path:
+    return path.with_name(path.name + ".suspect")
 
 
 def _make_folder(folder: Path) -> None:

@@ -311,6 +311,8 @@ class Outbox:
                 self._db.execute("COMMIT")
                 done = True
             except apsw.Error as fault:
+                if isinstance(fault, apsw.CorruptError):
+                    recover.mark_suspect(self.path)
                 raise recover.explain(fault, what=what, path=self.path) from fault
             finally:
                 if begun and not done and self._db.in_transaction:
