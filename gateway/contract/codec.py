@@ -53,6 +53,7 @@ REBIRTH_METRIC: Final = "Node Control/Rebirth"
 INT32: Final = 3
 STRING: Final = 12
 _MASK: Final = (1 << 64) - 1
+_EXPONENT: Final = np.uint64(0x7FF << 52)
 _VALUE_BYTES: Final = {Field.NONE: 2, Field.FLOAT: 5, Field.DOUBLE: 9, Field.BOOLEAN: 2}
 
 
@@ -60,7 +61,8 @@ def encode_body(*, segment: SegmentId, clock: str, block: Block, time_ms: int) -
     """The metrics of a segment's payload, without envelope: identity, clock facts, then the block.
 
     `time_ms` is the first reading's time, given to the two `Outbox/*` metrics. Raises ValueError
-    for a block that the wire cannot carry (a time before 1970 or after 2262, a value not finite).
+    for a block that the wire cannot carry (a time before 1970 or after 2262, a double
+    that is not finite, a name of ours).
     """
     head = wire.Payload()
     head.metrics.add(
@@ -80,6 +82,12 @@ def check_block(block: Block) -> None:
         return
     if int(block.time_ms.min()) < 0 or int(block.time_ms.max()) > TIME_MS_MAX:
         msg = f"reading times outside 0..{TIME_MS_MAX} ms cannot be sent"
+        raise ValueError(msg)
+    if bool(((block.field == Field.DOUBLE) & ((block.bits & _EXPONENT) == _EXPONENT)).any()):
+        msg = "a double that is no finite number cannot be sent: it has no value and a reason instead"
+        raise ValueError(msg)
+    if any(name.startswith(OUTBOX) for name in block.names):
+        msg = f"readings cannot be named {OUTBOX}*: {block.names}"
         raise ValueError(msg)
 
 

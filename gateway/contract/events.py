@@ -39,6 +39,9 @@ def _only_text(value: object) -> object:
 
 
 def _utc(value: datetime) -> datetime:
+    if not 1970 < value.year < 2262:
+        msg = "a time must lie in the years 1971 to 2261, which 64-bit nanoseconds hold"
+        raise ValueError(msg)
     return value.astimezone(UTC)
 
 

@@ -11,10 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from gateway.contract.segment import NUMBER_MAX
+
 RANGES_MAX: Final = 32
 """Ranges in one receipt: what lies beyond is covered by a later receipt (a receipt stays below 2 kB)."""
 REFUSED_MAX: Final = 64
 """Refused numbers in one receipt, for the same reason."""
+TEXT_MAX: Final = 4096
+"""Characters of one receipt: twice what the limits above allow for."""
 
 Range: TypeAlias = tuple[int, int]
 """First and last number, both inclusive."""
@@ -42,11 +46,14 @@ class Receipt:
     def parse(cls, text: str) -> Receipt:
         """Raises ValueError saying what is wrong with the text."""
         match = _RECEIPT.fullmatch(text)
-        if match is None:
+        if match is None or len(text) > TEXT_MAX:
             msg = f"not a receipt (host ledger epoch upto ranges refused): {text[:120]!r}"
             raise ValueError(msg)
         ranges = () if match[5] == "-" else tuple(_range(item) for item in match[5].split(","))
         refused = () if match[6] == "-" else tuple(int(item) for item in match[6].split(","))
+        if max(int(match[4]), *(high for _, high in ranges), *refused, 0) > NUMBER_MAX:
+            msg = f"receipt with numbers over {NUMBER_MAX}"
+            raise ValueError(msg)
         if len(ranges) > RANGES_MAX or len(refused) > REFUSED_MAX:
             msg = f"receipt with {len(ranges)} ranges and {len(refused)} refused numbers is over the limit"
             raise ValueError(msg)

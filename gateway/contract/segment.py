@@ -27,6 +27,9 @@ BYTES_METRIC: Final = "Outbox/Bytes"
 NO_PREVIOUS: Final = "00" * 32
 """The previous digest of segment number 1."""
 
+NUMBER_MAX: Final = (1 << 63) - 1
+"""Numbers and clock facts stay below 2**63: stores keep them as signed 64-bit integers."""
+
 _SEGMENT: Final = re.compile(r"([0-9a-f]{16})/([1-9][0-9]{0,18})/([0-9a-f]{64})", re.ASCII)
 _CLOCK: Final = re.compile(r"(\S+) ([0-9]{1,19}) (-?[0-9]{1,19}) (true|false) (-|[0-9.e+-]+)", re.ASCII)
 
@@ -46,7 +49,7 @@ class SegmentId:
     def parse(cls, text: str) -> SegmentId:
         """Raises ValueError when the text is not a segment identity."""
         match = _SEGMENT.fullmatch(text)
-        if match is None:
+        if match is None or int(match[2]) > NUMBER_MAX:
             msg = f"not a segment identity (epoch/number/digest): {text[:120]!r}"
             raise ValueError(msg)
         return cls(match[1], int(match[2]), match[3])
@@ -74,7 +77,7 @@ class Clock:
     def parse(cls, text: str) -> Clock:
         """Raises ValueError when the text is not a clock statement."""
         match = _CLOCK.fullmatch(text)
-        if match is None:
+        if match is None or max(int(match[2]), abs(int(match[3]))) > NUMBER_MAX:
             msg = f"not clock facts (boot monotonic_ns wall_ns synchronised bound_s): {text[:120]!r}"
             raise ValueError(msg)
         bound = None if match[5] == "-" else float(match[5])

@@ -19,7 +19,7 @@ MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 @MANY
-@given(block=blocks(), number=st.integers(1, 10**19 - 1 >> 1), historical=st.booleans())
+@given(block=blocks(), number=st.integers(1, 2**63 - 1), historical=st.booleans())
 def test_a_block_survives_the_wire_with_its_digest(block: Block, number: int, historical: bool) -> None:
     identity, payload = sealed(block, number=number, historical=historical)
     data = decode_data(payload)
