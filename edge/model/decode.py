@@ -7,6 +7,7 @@ reading.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.model.columns import CODE, Columns
+from edge.model.plan import Request
 from edge.model.points import Order, Point, RegisterType
 from gateway.contract.reading import Field, Kind, Quality, Reason
 
@@ -74,16 +76,37 @@ def decode_registers(point: Point, registers: NDArray[np.uint16]) -> Decoded:
     )
 
 
-def mark_wrong_device(columns: Columns) -> Columns:
+def decode_answers(
+    request: Request, registers: NDArray[np.uint16], times_ms: NDArray[np.int64], keys: Mapping[str, int]
+) -> tuple[list[Columns], Mask | None]:
+    """Every point of n answers, registers uint16[n, count]; `keys` are aliases by point name.
+
+    The mask says which answers came from the asserted device, None when the request cannot tell.
+    Points of an answer that fails its own identity check are marked already.
+    """
+    identity: Mask | None = None
+    out: list[Columns] = []
+    for point in request.points:
+        at = request.offset(point)
+        decoded = decode_registers(point, registers[:, at : at + point.width])
+        out.append(decoded.at(key=keys[point.name], times_ms=times_ms))
+        if decoded.identity is not None:
+            identity = decoded.identity if identity is None else identity & decoded.identity
+    if identity is not None and not identity.all():
+        out = [mark_wrong_device(columns, ~identity) for columns in out]
+    return out, identity
+
+
+def mark_wrong_device(columns: Columns, where: Mask | None = None) -> Columns:
     """The same readings from a device that is not the expected one: values kept, none of them good."""
-    n = len(columns)
+    wrong = np.ones(len(columns), np.bool_) if where is None else where
     return Columns(
         columns.key,
         columns.time_ms,
         columns.field,
         columns.bits,
-        np.full(n, int(Quality.BAD), np.uint16),
-        np.full(n, CODE[Reason.WRONG_DEVICE], np.uint16),
+        np.where(wrong, int(Quality.BAD), columns.quality).astype(np.uint16),
+        np.where(wrong, CODE[Reason.WRONG_DEVICE], columns.reason).astype(np.uint16),
         columns.strings,
     )
 

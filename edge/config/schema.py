@@ -1,0 +1,278 @@
+"""The sections of edge.toml as frozen models: what each key may be, one section at a time.
+
+Owns keys, types, bounds and their hints. Must not know how sections refer to each other (`checks`),
+where profiles lie (`profiles`) or what the agent does with any of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
+from gateway.contract.reading import NODE_DEVICE, Kind
+from gateway.contract.topics import check_id
+from gateway.link.broker import Broker
+from gateway.outbox.config import OutboxConfig
+from gateway.rules.limits import Crossing, LimitRule
+from gateway.uplink.config import UplinkConfig
+
+RESERVED_NAMES: Final = (
+    "bdSeq",
+    "Node Control/",
+    "Device Control/",
+    "Outbox/",
+    "Journal/",
+    "Agent/",
+    "Config/",
+)
+"""Metric names, or their first level, that the protocol itself uses."""
+_TIMEOUT_MS_MAX: Final = 3000
+"""An answer that takes longer makes the clean stop within 5 s impossible."""
+
+
+def _device_id(text: str) -> str:
+    if text == NODE_DEVICE:
+        msg = f"{NODE_DEVICE!r} stands for the gateway itself: give the device another id"
+        raise ValueError(msg)
+    return check_id(text)
+
+
+def point_name(text: str) -> str:
+    """A metric name of our own, or ValueError."""
+    if not text or not text.isprintable() or len(text) > 200 or text.endswith("/readings"):
+        msg = f"not usable as a point name (1..200 printable characters, not ending in /readings): {text!r}"
+        raise ValueError(msg)
+    if text.startswith(RESERVED_NAMES):
+        msg = f"{text!r} belongs to the protocol: give the point another name"
+        raise ValueError(msg)
+    return text
+
+
+def _pointer(text: str) -> str:
+    if text and not text.startswith("/"):
+        msg = f"a JSON pointer starts with '/': write '/{text}', or \"\" for a bare value"
+        raise ValueError(msg)
+    return text
+
+
+def _topic(text: str) -> str:
+    if not text or set("+#\0") & set(text):
+        msg = f"not a topic of one sensor (no wildcards): {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+Id = Annotated[str, AfterValidator(check_id)]
+DeviceId = Annotated[str, AfterValidator(_device_id)]
+Name = Annotated[str, AfterValidator(point_name)]
+Pointer = Annotated[str, AfterValidator(_pointer)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Priority = Annotated[int, Field(ge=0, le=9, description="0 to 9; the lowest goes first from a full outbox")]
+Period = Annotated[
+    int, Field(ge=PERIOD_MS_MIN, le=PERIOD_MS_MAX, description="milliseconds between two readings")
+]
+
+
+class Section(BaseModel):
+    """A table of edge.toml: unknown keys are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatewaySection(Section):
+    """Who this gateway is and where it keeps its data."""
+
+    group: Id = Field(description='the Sparkplug group, a site or suite: group = "zurich"')
+    node: Id = Field(description='this gateway: node = "gw-suite"')
+    data_dir: Path = Field(description='a folder of its own: data_dir = "var/gw-suite"')
+
+    @field_validator("data_dir")
+    @classmethod
+    def _beside_the_file(cls, value: Path, info: ValidationInfo) -> Path:
+        return _in_folder(value, info)
+
+
+class BusSection(Section):
+    """One physical line: requests on it never overlap."""
+
+    id: Id
+    url: str = Field(
+        description="tcp://host:port, rtu:///dev/serial/by-id/X?baud=19200&parity=E, rtu+tcp://host:port"
+    )
+    timeout_ms: Annotated[int, Field(ge=10, le=_TIMEOUT_MS_MAX)] = 300
+    retries: Annotated[int, Field(ge=0, le=5)] = 1
+    pause_ms: Annotated[int, Field(ge=0, le=1000)] = 5
+    annunciator: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        bus_address(value)
+        return value
+
+    @property
+    def scheme(self) -> str:
+        """tcp, rtu or rtu+tcp."""
+        return urlsplit(self.url).scheme
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of a TCP bus."""
+        return bus_address(self.url)
+
+
+class DeviceSection(Section):
+    """A Modbus device; `points.NAME.KEY` overrides its profile by name."""
+
+    id: DeviceId
+    bus: str
+    unit: Annotated[int, Field(ge=0, le=255, description="Modbus unit id, 0 to 255")] = 1
+    profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+@[0-9]+$", description="NAME@VERSION")]
+    priority: Priority = 1
+    points: dict[str, dict[str, Any]] = {}
+
+
+class HeardPoint(Section):
+    """A point of a sensor that publishes MQTT itself."""
+
+    topic: Topic
+    value: Pointer = ""
+    time: Pointer | None = None
+    time_format: Literal["auto", "unix_s", "unix_ms", "iso8601"] = "auto"
+    unit: str = "1"
+    kind: Kind = Kind.F64
+    period_ms: Period | None = None
+    range: tuple[float, float] | None = None
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+    @field_validator("range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            msg = "range must be [low, high] with low < high"
+            raise ValueError(msg)
+        return value
+
+
+class SourceDevice(Section):
+    """One sensor of a source."""
+
+    id: DeviceId
+    priority: Priority = 1
+    points: dict[Name, HeardPoint] = Field(min_length=1)
+
+
+class SourceSection(Section):
+    """A broker to which sensors publish. The session is persistent under one fixed client id."""
+
+    id: Id
+    url: str = Field(description="mqtt://host:1883, or mqtts://host:8883 with ca_file")
+    client_id: str = ""
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    device: tuple[SourceDevice, ...] = Field(min_length=1)
+
+    @field_validator("password_file", "ca_file", "cert_file", "key_file")
+    @classmethod
+    def _beside_the_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return None if value is None else _in_folder(value, info)
+
+    @model_validator(mode="after")
+    def _address(self) -> SourceSection:
+        self.broker()
+        return self
+
+    def broker(self) -> Broker:
+        """Where it is and how to be let in. Raises ValueError."""
+        return Broker.parse(
+            self.url,
+            username=self.username,
+            password_file=self.password_file or "",
+            ca_file=self.ca_file or "",
+            cert_file=self.cert_file or "",
+            key_file=self.key_file or "",
+        )
+
+
+class LimitSection(Section):
+    """A limit that is evaluated here too, so that it works with no uplink."""
+
+    point: str = Field(description='device/name, for example "FRZ-01/temperature"')
+    id: str = ""
+    high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    delay_s: Annotated[float, Field(ge=0)] = 0.0
+    hysteresis: Annotated[float, Field(ge=0)] = 0.0
+    clear_delay_s: Annotated[float, Field(ge=0)] = 0.0
+    crossing: Crossing = Crossing.CONSERVATIVE
+    version: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _possible(self) -> LimitSection:
+        self.rule()
+        return self
+
+    def rule(self) -> LimitRule:
+        """The rule as both ends evaluate it. Raises ValueError."""
+        sides = "" if None not in {self.high, self.low} else "-high" if self.low is None else "-low"
+        return LimitRule(
+            id=self.id or f"rule:{self.point.replace('/', '-').lower()}{sides}",
+            version=self.version,
+            point=self.point,
+            high=self.high,
+            low=self.low,
+            delay_s=self.delay_s,
+            hysteresis=self.hysteresis,
+            crossing=self.crossing,
+            clear_delay_s=self.clear_delay_s,
+        )
+
+
+class EdgeFile(Section):
+    """edge.toml as written."""
+
+    gateway: GatewaySection
+    uplink: UplinkConfig
+    outbox: OutboxConfig = OutboxConfig()
+    bus: tuple[BusSection, ...] = ()
+    device: tuple[DeviceSection, ...] = ()
+    source: tuple[SourceSection, ...] = ()
+    limit: tuple[LimitSection, ...] = ()
+
+
+def bus_address(url: str) -> tuple[str, int]:
+    """Host and port of a TCP bus, ("", 0) of a serial one. Raises ValueError with the way to write it."""
+    parts = urlsplit(url)
+    if parts.scheme == "rtu" and not parts.netloc and parts.path.startswith("/"):
+        known = {"baud", "parity", "stop", "bits"}
+        unknown = [key for key, _ in parse_qsl(parts.query) if key not in known]
+        if not unknown:
+            return "", 0
+        msg = f"not an option of a serial bus: {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        raise ValueError(msg)
+    if parts.scheme in {"tcp", "rtu+tcp"} and parts.hostname and not parts.path.strip("/"):
+        return parts.hostname, parts.port or 502
+    msg = f"not the address of a bus: {url!r}; write tcp://host:502, rtu+tcp://host:502 or rtu:///dev/ttyS0?baud=19200"
+    raise ValueError(msg)
+
+
+def _in_folder(value: Path, info: ValidationInfo) -> Path:
+    """Relative paths are relative to the file."""
+    folder = (info.context or {}).get("folder")
+    return value if folder is None else Path(folder) / value
