@@ -16,7 +16,7 @@ from gateway.rules import kernel
 COMPILE_ABOVE_SAMPLES: Final = 20_000
 """Below this the plain kernel (about 2 microseconds a sample) is done before numba is imported."""
 
-_INNER: Final = ("begin", "emit", "gap_split", "crossing_out", "crossing_back", "area_between")
+_INNER: Final = ("begin", "emit", "gap_split", "crossing_out", "crossing_back", "area_between", "measure")
 
 
 @cache

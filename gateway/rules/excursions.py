@@ -60,12 +60,8 @@ class _SideWatch:
     ) -> list[Transition]:
         """Transitions of these samples; `samples` is how many the whole run will bring."""
         rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
-        count = step_for(samples)(
-            self._state, self._parameters, time_ms, self._sign * value, usable, rows
-        )
-        return [
-            Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]
-        ]
+        count = step_for(samples)(self._state, self._parameters, time_ms, self._sign * value, usable, rows)
+        return [Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]]
 
     def still_open(self, end_ms: float | None) -> Excursion | None:
         """The excursion under way, measured to `end_ms` or to the last sample."""
@@ -139,9 +135,8 @@ def find_excursions(
         watch = _SideWatch(rule, side, limit, period_ms)
         for first in range(0, len(time_ms), CHUNK_SAMPLES):
             cut = slice(first, first + CHUNK_SAMPLES)
-            for item in watch.feed(time_ms[cut], value[cut], usable[cut], len(time_ms)):
-                if item.change is Change.CLOSED:
-                    found.append(item.excursion)
+            changes = watch.feed(time_ms[cut], value[cut], usable[cut], len(time_ms))
+            found += [item.excursion for item in changes if item.change is Change.CLOSED]
         under_way = watch.still_open(end_ms)
         if under_way is not None:
             found.append(under_way)

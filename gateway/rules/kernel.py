@@ -74,7 +74,7 @@ def fresh_state() -> NDArray[np.float64]:
     return state
 
 
-def emit(
+def emit(  # noqa: PLR0917 - as `step`
     rows: NDArray[np.float64], count: int, change: float, end: float, at: float, state: NDArray[np.float64]
 ) -> int:
     """Write one row, seen at time `at`, and return the new count."""
@@ -145,7 +145,23 @@ def area_between(dt_ms: float, e0: float, e1: float) -> float:
     return dt * top * top / (2.0 * abs(e1 - e0))
 
 
-def step(
+def measure(
+    state: NDArray[np.float64], parameters: NDArray[np.float64], dt: float, t: float, v: float
+) -> None:
+    """Add one sample, `dt` ms after the last (NaN without one), to what is measured."""
+    limit = parameters[LIMIT]
+    period = parameters[PERIOD]
+    state[SAMPLES] += 1.0
+    if not np.isnan(dt):
+        state[AREA] += area_between(dt, state[LAST_V] - limit, v - limit)
+        if period > 0.0:
+            state[HIDDEN] += max(0.0, np.floor(dt / period + 0.5) - 1.0)
+    if v > state[PEAK]:
+        state[PEAK] = v
+        state[PEAK_T] = t
+
+
+def step(  # noqa: PLR0917 - kernels are called by position: numba compiles plain arrays
     state: NDArray[np.float64],
     parameters: NDArray[np.float64],
     time_ms: NDArray[np.int64],
@@ -182,14 +198,7 @@ def step(
         elif state[PHASE] == PENDING and e <= 0.0:
             state[PHASE] = NORMAL
         if state[PHASE] != NORMAL:
-            state[SAMPLES] += 1.0
-            if not np.isnan(dt):
-                state[AREA] += area_between(dt, state[LAST_V] - limit, e)
-                if period > 0.0:
-                    state[HIDDEN] += max(0.0, np.floor(dt / period + 0.5) - 1.0)
-            if v > state[PEAK]:
-                state[PEAK] = v
-                state[PEAK_T] = t
+            measure(state, parameters, dt, t, v)
         if state[PHASE] == PENDING and t - state[START] >= delay:
             state[PHASE] = OPEN
             count = emit(rows, count, OPENED, np.nan, t, state)

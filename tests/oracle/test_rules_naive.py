@@ -18,7 +18,11 @@ MINUTE_MS = 60_000
 
 
 def rule_of(
-    *, crossing: Crossing = Crossing.CONSERVATIVE, delay_s: float = 0, hysteresis: float = 0, clear_delay_s: float = 0
+    *,
+    crossing: Crossing = Crossing.CONSERVATIVE,
+    delay_s: float = 0,
+    hysteresis: float = 0,
+    clear_delay_s: float = 0,
 ) -> LimitRule:
     return LimitRule(
         id="rule:t",
@@ -32,7 +36,9 @@ def rule_of(
     )
 
 
-def run(rule: LimitRule, samples: list[tuple[int, float | None]], period_ms: int = MINUTE_MS) -> list[Excursion]:
+def run(
+    rule: LimitRule, samples: list[tuple[int, float | None]], period_ms: int = MINUTE_MS
+) -> list[Excursion]:
     return find_excursions(
         np.array([t for t, _ in samples], np.int64),
         np.array([np.nan if v is None else v for _, v in samples], np.float64),
@@ -80,7 +86,8 @@ def naive(rule: LimitRule, samples: list[tuple[int, float]], period_ms: int) -> 
                 (
                     j
                     for j in range(i, len(piece))
-                    if all(v > rule.high for _, v in piece[i : j + 1]) and piece[j][0] - start >= rule.delay_s * 1000
+                    if all(v > rule.high for _, v in piece[i : j + 1])
+                    and piece[j][0] - start >= rule.delay_s * 1000
                 ),
                 None,
             )
@@ -147,7 +154,9 @@ def test_kernel_equals_the_naive_twin(rule: LimitRule, raw: list[tuple[int, int]
 
 @settings(max_examples=150, deadline=None)
 @given(rule=rules, raw=steps, cuts=st.lists(st.integers(1, 7), max_size=20))
-def test_any_chunking_gives_the_same_transitions(rule: LimitRule, raw: list[tuple[int, int]], cuts: list[int]) -> None:
+def test_any_chunking_gives_the_same_transitions(
+    rule: LimitRule, raw: list[tuple[int, int]], cuts: list[int]
+) -> None:
     samples = timeline(raw)
     time_ms = np.array([t for t, _ in samples], np.int64)
     value = np.array([v for _, v in samples])
@@ -203,7 +212,12 @@ def test_vector_dry_shipper(crossing: Crossing, minutes: float) -> None:
 def test_equal_is_in_and_a_bad_reading_is_no_sample() -> None:
     flat: list[tuple[int, float | None]] = [(i * MINUTE_MS, 8.0) for i in range(5)]
     assert run(rule_of(), flat) == []
-    holed: list[tuple[int, float | None]] = [(0, 7.0), (MINUTE_MS, None), (2 * MINUTE_MS, 9.0), (3 * MINUTE_MS, 7.0)]
+    holed: list[tuple[int, float | None]] = [
+        (0, 7.0),
+        (MINUTE_MS, None),
+        (2 * MINUTE_MS, 9.0),
+        (3 * MINUTE_MS, 7.0),
+    ]
     (found,) = run(rule_of(), holed)
     assert (found.from_ms, found.to_ms) == (0, 3 * MINUTE_MS)
     assert found.coverage == pytest.approx(2 / 3)
@@ -235,7 +249,8 @@ def test_low_side_mirrors_the_high_side() -> None:
 def test_watch_reports_opening_then_closing() -> None:
     watch = LimitWatch(rule_of(crossing=Crossing.LOCF, delay_s=60), period_ms=MINUTE_MS)
     seen = [
-        [item.change for item in watch.step(i * MINUTE_MS, v)] for i, v in enumerate([7.0, 9.0, 9.5, None, 7.0])
+        [item.change for item in watch.step(i * MINUTE_MS, v)]
+        for i, v in enumerate([7.0, 9.0, 9.5, None, 7.0])
     ]
     assert seen == [[], [], [Change.OPENED], [], [Change.CLOSED]]
     assert watch.open_now() == []
@@ -247,7 +262,9 @@ def test_conservative_is_never_shorter(raw: list[tuple[int, int]]) -> None:
     samples: list[tuple[int, float | None]] = [(t, v) for t, v in timeline(raw)]
     end = samples[-1][0]
     totals = {
-        crossing: sum((e.to_ms or end) - e.from_ms for e in run(rule_of(crossing=crossing), samples, period_ms=0))
+        crossing: sum(
+            (e.to_ms or end) - e.from_ms for e in run(rule_of(crossing=crossing), samples, period_ms=0)
+        )
         for crossing in Crossing
     }
     assert totals[Crossing.CONSERVATIVE] >= max(totals.values()) - 1e-6

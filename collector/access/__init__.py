@@ -1,0 +1,1 @@
+"""Who may do what: accounts, sessions, tokens and rights. Knows nothing of HTTP routes."""

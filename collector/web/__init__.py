@@ -1,0 +1,1 @@
+"""The page: static files served by the collector, without build step and without outside address."""
