@@ -1,0 +1,49 @@
+"""What judging needs of readings and points, as the caller gives it.
+
+Owns the local shapes only: a store's columns fit `Columns` as they are. Must not know any store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Columns(Protocol):
+    """n readings of one point, ascending in time; `reason` u16 indexes `reasons`; NaN is no number."""
+
+    @property
+    def time_ns(self) -> NDArray[np.int64]: ...
+    @property
+    def value(self) -> NDArray[np.float64]: ...
+    @property
+    def quality(self) -> NDArray[np.uint16]: ...
+    @property
+    def reason(self) -> NDArray[np.uint16]: ...
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+    def usable(self) -> NDArray[np.bool_]: ...
+
+
+class ReadPoint(Protocol):
+    """Readings of a point with from_ns <= time < to_ns, as known at the position judged."""
+
+    def __call__(self, point: str, *, from_ns: int, to_ns: int) -> Columns: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointFacts:
+    """A point as its births declare it. `period_ns` 0: nobody said how often it is due."""
+
+    name: str
+    kind: str = "f64"
+    unit: str | None = None
+    period_ns: int = 0
+
+
+Frontiers = Mapping[str, int | None]
+"""Settled frontier (ns UTC) of each `group/node`; None or absent: the node states none."""

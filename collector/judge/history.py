@@ -1,0 +1,243 @@
+"""A batch's history: where it was, how well that was watched, and when limits were left.
+
+Owns the `history` document of interfaces.md. A pure function of facts, readings and frontiers at one
+position: the same position gives the same bytes. What is not built yet is null and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.identity.exceptions import (
+    ExceptionItem,
+    ExceptionKind,
+    concerning,
+    exception,
+    worst_first,
+)
+from collector.identity.facts import Facts, Thing
+from collector.identity.resolve import Leg, LegPoint, Resolver
+from collector.identity.times import NS_PER_S, Span, utc_text, utc_text_or_none
+from collector.judge.columns import Frontiers, PointFacts, ReadPoint
+from collector.judge.coverage import (
+    CONTEXT_PERIODS,
+    Coverage,
+    slots_of,
+    summary,
+    total,
+    unassigned_slots,
+    unusable_stretches,
+)
+from collector.judge.excursions import excursions_of
+
+NOT_BUILT: Final = ("budgets", "mkt", "verdict")
+
+GAP_LONGER_THAN_NS: Final = 10 * 60 * NS_PER_S
+"""Without a usable reading for longer than this, and than three periods, is an exception."""
+GAP_PERIODS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where a judgement takes readings from, all at the position of the facts.
+
+    `read` gives a point's readings; `points` what its births declare, by full name; `frontiers` the
+    settled frontier of each `group/node`; `exceptions` those already found in identities and nodes.
+    """
+
+    read: ReadPoint
+    points: Mapping[str, PointFacts] = field(default_factory=dict)
+    frontiers: Frontiers = field(default_factory=dict)
+    exceptions: Sequence[ExceptionItem] = ()
+
+
+@dataclass(slots=True)
+class _Judged:
+    """What one point of one leg brought."""
+
+    row: dict[str, Any]
+    coverage: Coverage
+    excursions: list[dict[str, Any]]
+    gaps: list[Span]
+
+
+@dataclass(slots=True)
+class _Legs:
+    """What all legs brought."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    coverage: list[Coverage] = field(default_factory=list)
+    excursions: list[dict[str, Any]] = field(default_factory=list)
+    exceptions: list[ExceptionItem] = field(default_factory=list)
+
+
+def node_of(point: str) -> str:
+    """`group/node` of a full point name."""
+    return "/".join(point.split("/", 2)[:2])
+
+
+def _rule_refs(facts: Facts, points: set[str]) -> list[str]:
+    return [rule.ref for rule in facts.latest_rules() if rule.point in points]
+
+
+def build_history(
+    batch: Thing, facts: Facts, *, sources: Sources, software: str, resolver: Resolver | None = None
+) -> dict[str, Any]:
+    """The history of a batch at the position of `facts`.
+
+    Excursions are those of the latest version of each rule that binds a point of a leg, over the
+    readings inside the leg.
+    """
+    legs = (resolver or Resolver(facts)).legs(batch.id)
+    found = _Legs()
+    for leg in legs:
+        _judge_leg(batch, leg, facts, sources, found)
+    if not legs:
+        found.exceptions.append(_never_placed(batch))
+    position = facts.position
+    points = {point.point for leg in legs for point in leg.points}
+    concerned = [batch.id, *(f"node:{node_of(point)}" for point in points), *(f"point:{p}" for p in points)]
+    coverage = total(found.coverage)
+    return {
+        "batch": batch.document(),
+        "known": {
+            "ledger": position.ledger,
+            "journal": position.journal,
+            "token": position.token,
+            "time": utc_text(position.known_ns),
+        },
+        "versions": {"software": software, "rules": _rule_refs(facts, points)},
+        "legs": found.rows,
+        "coverage": {**coverage.document(), "ratio": coverage.ratio},
+        "excursions": sorted(found.excursions, key=lambda one: (one["from"], one["point"], one["id"])),
+        "budgets": None,
+        "mkt": None,
+        "exceptions": [
+            item.document()
+            for item in worst_first([*concerning(sources.exceptions, concerned), *found.exceptions])
+        ],
+        "verdict": None,
+        "not_built": list(NOT_BUILT),
+    }
+
+
+def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _Legs) -> None:
+    judged = [_judge_point(leg, point, facts, sources) for point in leg.points]
+    coverage = total([unassigned_slots(leg.bare), *(one.coverage for one in judged)])
+    found.coverage.append(coverage)
+    found.rows.append(
+        {
+            "equipment": leg.equipment,
+            "from": utc_text(leg.from_ns),
+            "to": utc_text_or_none(leg.to_ns),
+            "known_to": utc_text(leg.span.to_ns),
+            "seconds": leg.span.seconds,
+            "source": leg.source.value,
+            "state": leg.state.value,
+            "links": list(leg.links),
+            "coverage": {**coverage.document(), "ratio": coverage.ratio},
+            "without_sensor": [
+                {"from": utc_text(span.from_ns), "to": utc_text(span.to_ns)} for span in leg.bare
+            ],
+            "points": [one.row for one in judged],
+        }
+    )
+    for one in judged:
+        found.excursions.extend({**item, "equipment": leg.equipment} for item in one.excursions)
+        found.exceptions.extend(
+            _gap(batch, leg, str(one.row["point"]), span, facts.position.known_ns) for span in one.gaps
+        )
+    known_ns = max(facts.links[link].known_ns for link in leg.links)
+    found.exceptions.extend(_no_sensor(batch, leg, span, known_ns) for span in leg.bare)
+
+
+def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _Judged:
+    declared = sources.points.get(point.point) or PointFacts(name=point.point)
+    period_ns = declared.period_ns
+    frontier_ns = sources.frontiers.get(node_of(point.point))
+    rules = facts.rules_of(point.point)
+    coverage: list[Coverage] = []
+    numbers: list[NDArray[np.float64]] = []
+    excursions: list[dict[str, Any]] = []
+    gaps: list[Span] = []
+    margin_ns = CONTEXT_PERIODS * period_ns
+    for span in point.spans:
+        columns = sources.read(point.point, from_ns=span.from_ns - margin_ns, to_ns=span.to_ns + margin_ns)
+        coverage.append(slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns))
+        inside = (columns.time_ns >= span.from_ns) & (columns.time_ns < span.to_ns)
+        numbers.append(columns.value[inside & columns.usable()])
+        still_there = leg.to_ns is None and span.to_ns == leg.span.to_ns
+        excursions.extend(
+            excursions_of(
+                columns, rules, period_ns=period_ns, unit=declared.unit, within=span, open_end=still_there
+            )
+        )
+        gaps.extend(
+            unusable_stretches(
+                columns,
+                span,
+                longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * period_ns),
+                settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
+            )
+        )
+    counts = total(coverage)
+    of_values = summary(numbers)
+    row = {
+        "point": point.point,
+        "unit": declared.unit,
+        "state": point.state.value,
+        "links": list(point.links),
+        "from": utc_text(point.spans[0].from_ns),
+        "to": utc_text(point.spans[-1].to_ns),
+        "period_s": period_ns / NS_PER_S if period_ns else None,
+        **counts.document(),
+        "min": of_values.min,
+        "max": of_values.max,
+        "mean": of_values.mean,
+    }
+    return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps)
+
+
+def _never_placed(batch: Thing) -> ExceptionItem:
+    return exception(
+        ExceptionKind.NO_SENSOR,
+        batch.id,
+        about=(),
+        evidence=("the batch was never linked to any equipment",),
+        opened_ns=batch.known_ns,
+        suggested="Link the batch to its equipment, or scan it in.",
+    )
+
+
+def _no_sensor(batch: Thing, leg: Leg, span: Span, known_ns: int) -> ExceptionItem:
+    return exception(
+        ExceptionKind.NO_SENSOR,
+        batch.id,
+        leg.equipment,
+        about=(leg.equipment, utc_text(span.from_ns)),
+        evidence=(
+            *leg.links,
+            f"no point was linked to {leg.equipment} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",
+        ),
+        opened_ns=known_ns,
+        suggested=f"Link the points of {leg.equipment} for that time.",
+    )
+
+
+def _gap(batch: Thing, leg: Leg, point: str, span: Span, known_ns: int) -> ExceptionItem:
+    """Known once it lasted as long as the policy allows, and by the position at the latest."""
+    return exception(
+        ExceptionKind.GAP,
+        batch.id,
+        leg.equipment,
+        f"point:{point}",
+        about=(point, utc_text(span.from_ns)),
+        evidence=(f"no usable reading of {point} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",),
+        opened_ns=min(known_ns, span.from_ns + GAP_LONGER_THAN_NS),
+        suggested="Find other evidence for that time, or assess what may have happened.",
+    )
