@@ -133,6 +133,21 @@ def test_what_the_damaged_file_still_tells_is_carried_on(tmp_path: Path) -> None
         assert outbox.next_bd_seq() == 1
 
 
+def test_the_log_of_a_damaged_file_goes_with_it_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    filled(path)
+    db = apsw.Connection(str(path))
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.execute("UPDATE state SET last_digest = 'x'")
+    db.close()
+    file, log = path.read_bytes(), path.with_name("outbox.db-wal").read_bytes()
+    with Outbox.open(path, now_ns=Wall()) as outbox:
+        assert outbox.recovery is not None
+        [moved] = quarantined(path)
+        assert moved.read_bytes() == file
+        assert moved.with_name(moved.name + "-wal").read_bytes() == log
+
+
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 400])
 def test_an_empty_file_and_junk_are_moved_aside(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "outbox.db"
