@@ -61,9 +61,7 @@ def presented() -> Iterator[None]:
     """Runs a command; a known failure is told on stderr and ends with its code, an unknown one is raised."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # the top of the process: what has words gets them, the rest is raised as it is
+    except Exception as error:  # the top of the process: what has no words is raised as it is
         told = _told(error)
         if told is None:
             raise

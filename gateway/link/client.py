@@ -154,7 +154,7 @@ class Link:
             error = self._error(f"no answer within {timeout_s:g} s", "is it a broker, and not overloaded?")
         except (OSError, ssl.SSLError, ValueError) as fault:
             error = self._error(f"cannot connect: {fault}", "is the broker running, and its address right?")
-        except BaseException:
+        except BaseException:  # cancelled or a bug: no half-open socket stays behind; raised as it is
             self.drop("connecting was given up")
             raise
         else:
@@ -335,7 +335,7 @@ class Link:
                     return
                 if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or self._heard == heard:
                     break
-        except BaseException:
+        except BaseException:  # whatever the handler raised ends the connection; raised as it is
             self.drop("the message handler failed")
             raise
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
