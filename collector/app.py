@@ -1,0 +1,233 @@
+"""The collector, wired: receive → commit → receipt, commit → project → show.
+
+The page on which the central side's path can be read from top to bottom. Owns creation in order,
+clean-up in the reverse order, and nothing of what the parts do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+import uvicorn
+from uvicorn._types import ASGIApplication
+
+from collector.api.services import Position, Services
+from collector.config import CollectorConfig
+from collector.flow.follow import Follow
+from collector.flow.project import Projector
+from collector.ingest.commit import Batch, Committer
+from collector.ingest.receipts import ReceiptTracker
+from collector.ingest.session import Clocks, HostSession
+from collector.ingest.sort import Sorter
+from collector.registry.journal import Journal
+from collector.store.decoded import SegmentCache
+from collector.store.ledger import EntryKind, Ledger
+from collector.store.live import LiveBoard
+from collector.store.projection import Projection
+from collector.store.served import LedgerReadings
+
+GRACE_S: Final = 2
+"""How long open requests may take to end when the collector stops."""
+
+log = structlog.get_logger(__name__)
+
+
+class Collector:
+    """`start`, then `run` until the stop event; `bound` says where HTTP listens. One per process and loop."""
+
+    def __init__(
+        self,
+        config: CollectorConfig,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+        create_app: Callable[[Services], ASGIApplication] | None = None,
+    ) -> None:
+        self.config = config
+        self.bound: tuple[str, int] | None = None
+        self.started = asyncio.Event()
+        """Set when HTTP answers (a broker may still be absent)."""
+        self._now_ns = now_ns
+        self._create_app = create_app
+        self._stop = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Until `stop` (or `stop()`); raises OSError for a port in use, apsw.Error for an unusable file.
+
+        Everything opened here is closed in the reverse order, whatever ends it.
+        """
+        stop = stop or self._stop
+        async with contextlib.AsyncExitStack() as stack:
+            server_socket = self._listen()
+            stack.callback(server_socket.close)
+            services = await self._build(stack, stop)
+            server = self._server(services)
+            serving = asyncio.create_task(server.serve(sockets=[server_socket]), name="http")
+            stack.push_async_callback(_ended, serving, server)
+            log.info("collector runs", http=f"http://{self.bound[0]}:{self.bound[1]}" if self.bound else "")
+            await self._wait(stop, serving)
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    # --- parts, in the order of the data's way ----------------------------------------------------
+
+    async def _build(self, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> Services:
+        config, data_dir = self.config, self.config.collector.data_dir
+        live = LiveBoard()
+        ledger = await asyncio.to_thread(Ledger.open, data_dir / "ledger.db", now_ns=self._now_ns)
+        stack.push_async_callback(asyncio.to_thread, ledger.close)
+        journal = await asyncio.to_thread(
+            lambda: Journal.open(url=config.registry.url, data_dir=data_dir, now_ns=self._now_ns)
+        )
+        stack.callback(journal.close)
+        cache = SegmentCache(ledger)
+        path = data_dir / "projection.db"
+        projector = await asyncio.to_thread(lambda: Projector(path, ledger=ledger, cache=cache))
+        projection = Projection(path, ledger=ledger, live=live)
+        stack.callback(projection.close)
+
+        tracker = ReceiptTracker(host=config.broker.host_id, ledger_id=ledger.id)
+        own = await asyncio.to_thread(restore, tracker, ledger=ledger, projection=projection)
+        session = HostSession(
+            broker=config.broker.broker(),
+            host_id=config.broker.host_id,
+            groups=config.broker.groups,
+            ledger=ledger,
+            tracker=tracker,
+            live=live,
+            clocks=Clocks(now_ns=self._now_ns, monotonic_s=time.monotonic, draw=random.random),
+        )
+        follow = Follow(projector, live=live, on_progress=session.projected)
+        committer = Committer(
+            ledger=ledger,
+            cache=cache,
+            sorter=Sorter(own, is_refused=tracker.is_refused),
+            live=live,
+            on_batch=lambda batch: _committed(batch, session, follow),
+            on_ledger_state=session.ledger_state_changed,
+        )
+        session.attach(committer)
+        for name, work in (("project", follow.run), ("commit", committer.run), ("session", session.run)):
+            task = asyncio.create_task(work(stop), name=name)
+            task.add_done_callback(lambda done: _failed(done, stop))
+            stack.push_async_callback(_finished, task, stop)
+        return Services(
+            config=config,
+            ledger=ledger,
+            projection=projection,
+            readings=LedgerReadings(ledger=ledger, projection=projection, cache=cache),
+            journal=journal,
+            follower=follow,
+            live=live,
+            now_ns=self._now_ns,
+            position=lambda: _position(ledger, journal, follow),
+            position_at=lambda known_ns: _position_at(known_ns, ledger, journal, follow),
+        )
+
+    # --- HTTP -------------------------------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        """Bind before anything is opened, so that a port in use is told at once (OSError)."""
+        http = self.config.http
+        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+        server_socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server_socket.bind((http.host, http.port))
+            server_socket.listen(128)
+        except OSError:
+            server_socket.close()
+            raise
+        self.bound = server_socket.getsockname()[:2]
+        return server_socket
+
+    def _server(self, services: Services) -> uvicorn.Server:
+        create_app = self._create_app or _api()
+        settings = uvicorn.Config(
+            create_app(services),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ws="none",
+        )
+        return _Server(settings)
+
+    async def _wait(self, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
+        self.started.set()
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        stop.set()
+
+
+def _api() -> Callable[[Services], ASGIApplication]:
+    from collector.api.app import create_app  # noqa: PLC0415 (FastAPI takes a second to import)
+
+    return create_app
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the command, not to the HTTP server."""
+
+    def install_signal_handlers(self) -> None:
+        """None of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None of its own."""
+        yield
+
+
+def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) -> set[tuple[str, str]]:
+    """What was committed before: the projection's ranges, then the ledger's tail. The nodes that are ours."""
+    cursor, states = projection.streams()
+    tracker.restore(states)
+    for group, node, epoch, number, kind in ledger.numbers_after(cursor):
+        tracker.restore_number((group, node, epoch), number, refused=kind is EntryKind.UNDECODABLE)
+    return {(state.group, state.node) for state in states if state.own} | ledger.own_nodes(after=cursor)
+
+
+def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:
+    session.batch_committed(batch)
+    follow.wake()
+
+
+async def _position(ledger: Ledger, journal: Journal, follow: Follow) -> Position:
+    mark = await asyncio.to_thread(ledger.barrier)
+    position = Position(mark.id, journal.last())
+    follow.wake()
+    await follow.reached(position.ledger)
+    return position
+
+
+async def _position_at(known_ns: int, ledger: Ledger, journal: Journal, follow: Follow) -> Position:
+    await asyncio.to_thread(ledger.barrier)
+    position = Position(await asyncio.to_thread(ledger.id_at, known_ns), journal.id_at(known_ns))
+    follow.wake()
+    await follow.reached(position.ledger)
+    return position
+
+
+def _failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """A part that ends by a fault ends the collector: it is started again by its supervisor."""
+    if not task.cancelled() and task.exception() is not None:
+        stop.set()
+
+
+async def _finished(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await task
+
+
+async def _ended(serving: asyncio.Task[None], server: uvicorn.Server) -> None:
+    server.should_exit = True
+    await serving

@@ -1,0 +1,135 @@
+"""The projector: follows the ledger entry by entry and writes everything derived into projection.db.
+
+Owns the cursor, and the one transaction a batch in which the cursor moves together with what was
+derived. What it writes depends on the ledger's order alone, never on a clock or on the size of a batch:
+deleting the file and starting again gives an equal one. Must not know receipts nor HTTP.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from collector.flow.births import Births
+from collector.flow.segments import Segments
+from collector.flow.state import State
+from collector.store.database import bound_wal, immediate, open_writer, query, query_one
+from collector.store.decoded import SegmentCache
+from collector.store.ledger import Entry, EntryKind, Ledger
+from collector.store.projection import SCHEMA, SCHEMA_VERSION, Progress
+from gateway.contract.codec import PayloadError
+
+BATCH_ENTRIES_MAX: Final = 256
+"""Entries a transaction: some 4 MiB of payload, a few tens of milliseconds."""
+
+
+class Projector:
+    """The one writer of projection.db. Used by one thread at a time."""
+
+    def __init__(self, path: Path, *, ledger: Ledger, cache: SegmentCache) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._cache = cache
+        self._connection = self._open()
+        self._cursor = 0
+        self._state = State(self._connection)
+        self._load()
+
+    @property
+    def cursor(self) -> int:
+        """The last ledger id that is projected."""
+        return self._cursor
+
+    def step(self, limit: int = BATCH_ENTRIES_MAX) -> Progress:
+        """Project the next entries, at most `limit`; `n` is 0 when there was nothing to do."""
+        entries = self._ledger.entries(after=self._cursor, limit=limit)
+        progress = Progress(cursor=self._cursor, n=len(entries))
+        if not entries:
+            return progress
+        try:
+            with immediate(self._connection):
+                for entry in entries:
+                    self._apply(entry, progress)
+                self._state.flush()
+                self._connection.execute(
+                    "UPDATE meta SET value = ? WHERE key = 'cursor'", (str(entries[-1].id),)
+                )
+        except BaseException:
+            self._load()
+            raise
+        self._cursor = progress.cursor = entries[-1].id
+        bound_wal(self._connection, self._path)
+        return progress
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _open(self) -> apsw.Connection:
+        """The file if it follows this ledger with this schema, else a new one."""
+        connection = open_writer(self._path)
+        if _matches(connection, self._ledger.id):
+            return connection
+        connection.close()
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        connection = open_writer(self._path)
+        with immediate(connection):
+            connection.execute(SCHEMA)
+            connection.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [("schema", SCHEMA_VERSION), ("ledger", self._ledger.id), ("cursor", "0")],
+            )
+        return connection
+
+    def _load(self) -> None:
+        row = query_one(self._connection, "SELECT value FROM meta WHERE key = 'cursor'")
+        assert row is not None, "the file was made with a cursor"
+        self._cursor = int(row[0])
+        self._state = State(self._connection)
+        self._births = Births(self._connection, self._state)
+        self._segments = Segments(
+            self._connection, self._state, ledger=self._ledger, cache=self._cache, births=self._births
+        )
+
+    def _apply(self, entry: Entry, progress: Progress) -> None:
+        match entry.kind:
+            case EntryKind.SEGMENT:
+                self._segments.segment(entry, progress)
+            case EntryKind.FOREIGN:
+                self._segments.foreign(entry, progress)
+            case EntryKind.UNDECODABLE:
+                self._segments.unreadable(entry, progress)
+            case _:
+                self._birth_or_death(entry, progress)
+
+    def _birth_or_death(self, entry: Entry, progress: Progress) -> None:
+        node = self._state.node(entry.group, entry.node)
+        node.received_ns = max(node.received_ns, entry.received_ns)
+        try:
+            match entry.kind:
+                case EntryKind.NBIRTH:
+                    grown = self._births.node_birth(entry)
+                case EntryKind.DBIRTH:
+                    grown = self._births.device_birth(entry)
+                case EntryKind.NDEATH:
+                    grown = None
+                    self._births.node_death(entry)
+                case _:
+                    grown = None
+                    self._births.device_death(entry)
+        except PayloadError:
+            # Decodable when it was received: another version of the contract wrote it. It is kept.
+            return
+        if grown is not None:
+            self._segments.retry(grown, entry, progress)
+
+
+def _matches(connection: apsw.Connection, ledger_id: str) -> bool:
+    try:
+        meta: dict[str, str] = dict(query(connection, "SELECT key, value FROM meta"))
+    except apsw.SQLError:
+        return False
+    return meta.get("schema") == SCHEMA_VERSION and meta.get("ledger") == ledger_id

@@ -1,0 +1,330 @@
+"""Segments, projected: the digest chain, what arrived of an epoch, latest values, repeats and events.
+
+Owns what one segment changes in the projection. An entry with a name that no birth has declared waits
+for that birth; it is never decoded by another. Must not know how segments are received.
+"""
+
+from __future__ import annotations
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.flow.births import Births, session_epoch
+from collector.flow.repeats import Repeats
+from collector.flow.state import State, Stream
+from collector.store.database import query, query_one
+from collector.store.decoded import SegmentCache
+from collector.store.ledger import Entry, Ledger
+from collector.store.projection import FRONTIER_STEP_MS, MetricInfo, Progress
+from collector.store.readings import Form, normal_form
+from gateway.contract.births import MetricBirth
+from gateway.contract.codec import Data, PayloadError, check_digest
+from gateway.contract.events import EVENT_METRIC, Loss, parse_event
+from gateway.contract.reading import Block, Field, Kind, PointName
+from gateway.contract.segment import NO_PREVIOUS, Clock
+
+FLUSH_INTERVAL_MS = 1_000
+"""What may still be on its way below the wall time of a segment's append."""
+_MASK = (1 << 64) - 1
+_KIND_OF_FIELD = {
+    Field.INT: Kind.I64,
+    Field.LONG: Kind.I64,
+    Field.BOOLEAN: Kind.BOOL,
+    Field.STRING: Kind.STRING,
+}
+
+
+class Segments:
+    """Applies segment and foreign entries to the state."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        state: State,
+        *,
+        ledger: Ledger,
+        cache: SegmentCache,
+        births: Births,
+    ) -> None:
+        self._connection = connection
+        self._state = state
+        self._ledger = ledger
+        self._cache = cache
+        self._births = births
+        self._repeats = Repeats(connection, state, ledger=ledger, cache=cache)
+
+    def segment(self, entry: Entry, progress: Progress) -> None:
+        """One numbered segment of ours."""
+        assert entry.epoch is not None, "a segment has an epoch"
+        assert entry.number is not None, "a segment has a number"
+        stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
+        self._seen(stream, entry)
+        data = self._cache.get(entry.id, entry.payload)
+        new = stream.numbers.add(entry.number)
+        copies = [] if new else self._copies(stream, entry)
+        if any(copy.digest != entry.digest for copy in copies):
+            stream.forks += 1
+            self._connection.execute("INSERT INTO fork VALUES (?,?,?)", (entry.id, stream.sid, entry.number))
+        stream.segments += not copies
+        if self._verify(stream, entry, data) is False:
+            self._reject(stream, entry.id, entry.number, since=entry.id, progress=progress)
+        else:
+            if entry.number in stream.refused:
+                stream.refused.discard(entry.number)
+                progress.refused.discard((*stream.key, entry.number))
+                progress.restored.add((*stream.key, entry.number))
+            if not copies or self._all_rejected(copies):
+                self._count(stream, data.block, 1)
+            self._content(stream, entry, data, progress)
+        self._check_successor(stream, entry.number, since=entry.id, progress=progress)
+        self._advance(stream, entry, data)
+
+    def foreign(self, entry: Entry, progress: Progress) -> None:
+        """Data without an identity: its number is its ledger id, its names those of the node's session."""
+        node = self._state.node(entry.group, entry.node)
+        node.foreign_n += 1
+        stream = None if node.own else self._state.stream_of(node)
+        if stream is None or stream.own:
+            epoch = session_epoch(entry.id)
+            stream = self._state.stream(entry.group, entry.node, epoch, own=False, entry_id=entry.id)
+            if node.sid is None:
+                node.sid = stream.sid
+        self._seen(stream, entry)
+        data = self._cache.get(entry.id, entry.payload)
+        self._connection.execute("INSERT INTO session VALUES (?,?)", (entry.id, stream.sid))
+        stream.segments += 1
+        self._count(stream, data.block, 1)
+        self._name_foreign(stream, entry, data.block)
+        self._content(stream, entry, data, progress)
+
+    def unreadable(self, entry: Entry, progress: Progress) -> None:
+        """A message that could not be decoded; its number is settled as refused when it can be read."""
+        if entry.epoch is None or entry.number is None:
+            return
+        stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
+        self._seen(stream, entry)
+        if stream.numbers.add(entry.number):
+            stream.refused.add(entry.number)
+            progress.refused.add((*stream.key, entry.number))
+
+    def retry(self, stream: Stream, birth: Entry, progress: Progress) -> None:
+        """A birth gave this stream new names: project again what waited for them."""
+        if not stream.waiting:
+            return
+        ids = [
+            int(row[0])
+            for row in query(
+                self._connection, "SELECT id FROM waiting WHERE sid = ? ORDER BY id", (stream.sid,)
+            )
+        ]
+        self._connection.execute("DELETE FROM waiting WHERE sid = ?", (stream.sid,))
+        stream.waiting = 0
+        for entry_id in ids:
+            entry = self._ledger.entries(after=entry_id - 1, limit=1, upto=entry_id)[0]
+            data = self._cache.get(entry_id, entry.payload)
+            self._resolve(stream, entry, data.block, progress, below=birth.id)
+
+    # --- identity -------------------------------------------------------------------------------
+
+    def _seen(self, stream: Stream, entry: Entry) -> None:
+        stream.last_id = entry.id
+        stream.received_ns = max(stream.received_ns, entry.received_ns)
+        node = self._state.node(entry.group, entry.node)
+        node.received_ns = max(node.received_ns, entry.received_ns)
+        if node.sid is None:
+            node.sid, node.own = stream.sid, stream.own
+        if entry.t_min_ms is not None and entry.t_max_ms is not None:
+            device = self._state.device(entry.group, entry.node, entry.device)
+            device.span_ms = max(device.span_ms, entry.t_max_ms - entry.t_min_ms)
+
+    def _copies(self, stream: Stream, entry: Entry) -> list[Entry]:
+        return self._ledger.copies(
+            group=stream.group, node=stream.node, epoch=stream.epoch, number=entry.number or 0, below=entry.id
+        )
+
+    def _all_rejected(self, copies: list[Entry]) -> bool:
+        marks = ",".join("?" * len(copies))
+        row = query_one(
+            self._connection,
+            f"SELECT count(*) FROM rejected WHERE id IN ({marks})",  # noqa: S608 (only marks)
+            tuple(copy.id for copy in copies),
+        )
+        return row is not None and int(row[0]) == len(copies)
+
+    def _verify(self, stream: Stream, entry: Entry, data: Data) -> bool | None:
+        """Whether content and digest agree; None while the segment before is not here."""
+        number, digest = entry.number or 0, entry.digest or ""
+        if number == 1:
+            previous = [NO_PREVIOUS]
+        elif stream.chain is not None and stream.chain[0] == number - 1:
+            previous = [stream.chain[1]]
+        else:
+            previous = self._digests(stream, number - 1, below=entry.id)
+        stream.chain = (number, digest)
+        if not previous:
+            stream.unchecked.add(number)
+            self._connection.execute(
+                "INSERT OR IGNORE INTO unchecked VALUES (?,?,?)", (stream.sid, number, entry.id)
+            )
+            return None
+        if any(check_digest(data, previous=one, device=entry.device) for one in previous):
+            return True
+        every = self._digests(stream, number - 1, below=entry.id) if number > 1 else []
+        return any(check_digest(data, previous=one, device=entry.device) for one in every)
+
+    def _digests(self, stream: Stream, number: int, *, below: int) -> list[str]:
+        copies = self._ledger.copies(
+            group=stream.group, node=stream.node, epoch=stream.epoch, number=number, below=below
+        )
+        return sorted({copy.digest for copy in copies if copy.digest})
+
+    def _check_successor(self, stream: Stream, number: int, *, since: int, progress: Progress) -> None:
+        """The check of number + 1 was postponed until this one came."""
+        if number + 1 not in stream.unchecked:
+            return
+        stream.unchecked.discard(number + 1)
+        place = (stream.sid, number + 1)
+        ids = query(self._connection, "SELECT id FROM unchecked WHERE sid = ? AND number = ?", place)
+        self._connection.execute("DELETE FROM unchecked WHERE sid = ? AND number = ?", place)
+        previous = self._digests(stream, number, below=since + 1)
+        for (entry_id,) in ids:
+            entry = self._ledger.entries(after=entry_id - 1, limit=1, upto=entry_id)[0]
+            data = self._cache.get(entry_id, entry.payload)
+            if not any(check_digest(data, previous=one, device=entry.device) for one in previous):
+                self._reject(stream, entry_id, number + 1, since=since, progress=progress)
+                self._count(stream, data.block, -1)
+
+    def _reject(self, stream: Stream, entry_id: int, number: int, *, since: int, progress: Progress) -> None:
+        stream.mismatches += 1
+        stream.refused.add(number)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO rejected VALUES (?,?,?,?)", (entry_id, stream.sid, number, since)
+        )
+        progress.restored.discard((*stream.key, number))
+        progress.refused.add((*stream.key, number))
+
+    def _advance(self, stream: Stream, entry: Entry, data: Data) -> None:
+        """Clock facts, and the frontier when `upto` moved."""
+        if data.clock is not None:
+            stream.clock = str(data.clock)
+        upto = stream.numbers.upto
+        if entry.number is None or upto < entry.number:
+            return
+        clock = data.clock
+        if upto != entry.number:
+            last = self._ledger.copies(
+                group=stream.group, node=stream.node, epoch=stream.epoch, number=upto, below=entry.id
+            )
+            clock = self._clock_of(last[-1]) if last else None
+        if clock is None:
+            return
+        frontier_ms = clock.wall_ns // 1_000_000 - FLUSH_INTERVAL_MS
+        before = stream.frontier_ms
+        stream.frontier_ms = frontier_ms
+        if before is None or frontier_ms // FRONTIER_STEP_MS != before // FRONTIER_STEP_MS:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO frontier VALUES (?,?,?)", (stream.sid, entry.id, frontier_ms)
+            )
+
+    def _clock_of(self, entry: Entry) -> Clock | None:
+        try:
+            return self._cache.get(entry.id, entry.payload).clock
+        except PayloadError:
+            return None
+
+    # --- content --------------------------------------------------------------------------------
+
+    def _count(self, stream: Stream, block: Block, sign: int) -> None:
+        events = len(block.named_values(EVENT_METRIC))
+        stream.readings += sign * (len(block) - events)
+
+    def _content(self, stream: Stream, entry: Entry, data: Data, progress: Progress) -> None:
+        for index, time_ms, text in data.block.named_values(EVENT_METRIC):
+            self._event(stream, entry, index=index, time_ms=time_ms, text=text, progress=progress)
+        self._resolve(stream, entry, data.block, progress, below=entry.id)
+
+    def _event(
+        self, stream: Stream, entry: Entry, *, index: int, time_ms: int, text: str, progress: Progress
+    ) -> None:
+        stream.events += 1
+        self._connection.execute(
+            "INSERT OR IGNORE INTO event VALUES (?,?,?,?,?,?,?)",
+            (entry.id, index, entry.known_ns, stream.sid, entry.number or entry.id, time_ms, text),
+        )
+        event = parse_event(text)
+        if not isinstance(event, Loss) or not stream.own:
+            return
+        lost = self._state.stream(entry.group, entry.node, event.epoch, own=True, entry_id=entry.id)
+        for first, last in event.ranges:
+            if first <= last and lost.numbers.add(first, last):
+                progress.settled.append((*lost.key, (first, last)))
+
+    def _resolve(self, stream: Stream, entry: Entry, block: Block, progress: Progress, *, below: int) -> None:
+        """Latest values of every known name; the whole entry waits while one is unknown."""
+        names = bindings(stream, entry.device, block)
+        if None in names.values():
+            stream.waiting += 1
+            self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?,?)", (entry.id, stream.sid))
+            progress.unknown.add((entry.group, entry.node))
+            return
+        known = {key: metric for key, metric in names.items() if metric is not None}
+        self._repeats.look(stream, entry, block, known, below=below)
+        for metric, row in _last_rows(block, known):
+            self._latest(stream, entry, block, metric, row)
+
+    def _latest(self, stream: Stream, entry: Entry, block: Block, metric: MetricInfo, row: int) -> None:
+        point = PointName(entry.group, entry.node, metric.device, metric.name)
+        order = (int(block.time_ms[row]), stream.epoch, entry.number or entry.id, row)
+        if order <= self._state.latest.get(point, (-(1 << 62), "", 0, 0)):
+            return
+        form, bits = normal_form(block.field[row : row + 1], block.bits[row : row + 1], metric.kind)
+        text = block.strings[int(bits[0])] if form[0] == Form.STRING else None
+        plain = 0 if text is not None else int(bits[0])
+        self._state.latest[point] = order
+        self._state.latest_changed[point] = (
+            *(order[0], int(form[0]), plain - (1 << 64) if plain >> 63 else plain, text),
+            *(int(block.quality[row]), block.reasons[int(block.reason[row])]),
+            *(stream.epoch, order[2], row, entry.id),
+        )
+
+    def _name_foreign(self, stream: Stream, entry: Entry, block: Block) -> None:
+        """A foreign metric that comes by name needs no birth: its kind is that of its first value."""
+        for at, name in enumerate(block.names):
+            if name == EVENT_METRIC or (entry.device, name) in stream.by_name:
+                continue
+            key = np.uint64(-at & _MASK)
+            fields = block.field[block.key == key]
+            first = next((Field(int(one)) for one in fields if one != Field.NONE), Field.NONE)
+            birth = MetricBirth(name=name, kind=_KIND_OF_FIELD.get(first, Kind.F64))
+            self._births.bind(stream, entry.device, birth, entry.id)
+            self._connection.execute(
+                "INSERT OR IGNORE INTO point VALUES (?,?,?,?,?,NULL,NULL,NULL,0,?)",
+                (entry.group, entry.node, entry.device, name, str(birth.kind), entry.id),
+            )
+
+
+def bindings(stream: Stream, device: str, block: Block) -> dict[int, MetricInfo | None]:
+    """Every key of the block but the events', with the metric it stands for, None when unknown."""
+    out: dict[int, MetricInfo | None] = {}
+    for key in np.unique(block.key).tolist():
+        at = -key & _MASK
+        if at < len(block.names):
+            if block.names[at] != EVENT_METRIC:
+                out[key] = stream.by_name.get((device, block.names[at]))
+            continue
+        metric = stream.by_alias.get(key)
+        out[key] = metric if metric is not None and metric.device == device else None
+    return out
+
+
+def _last_rows(block: Block, known: dict[int, MetricInfo]) -> list[tuple[MetricInfo, int]]:
+    """The row of the newest time of every known key (the last of equal times)."""
+    order: NDArray[np.intp] = np.lexsort((block.time_ms, block.key))
+    keys = block.key[order]
+    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], np.ones(min(1, len(keys)), np.bool_)))
+    return [
+        (known[key], row)
+        for key, row in zip(keys[ends].tolist(), order[ends].tolist(), strict=True)
+        if key in known
+    ]

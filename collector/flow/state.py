@@ -1,0 +1,237 @@
+"""What the projector remembers between entries, and how it is written back.
+
+Owns the in-memory form of streams, nodes, devices, names and latest values: loaded from projection.db
+once, changed entry by entry, written at the end of each batch inside its transaction. After any
+failure all of it is forgotten and loaded again. Must not know what an entry means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import apsw
+
+from collector.store.database import Cell, Row, query
+from collector.store.numbers import NumberSet
+from collector.store.projection import MetricInfo, NodeKey, metric_info, numbers_of
+from gateway.contract.reading import PointName
+
+LatestRow: TypeAlias = tuple[int, str, int, int]
+"""(time_ms, epoch, number, index): the order of readings."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stream:
+    """One epoch of one node (or one session of a foreign node)."""
+
+    sid: int
+    group: str
+    node: str
+    epoch: str
+    own: bool
+    first_id: int
+    last_id: int = 0
+    numbers: NumberSet = field(default_factory=NumberSet)
+    refused: set[int] = field(default_factory=set)
+    segments: int = 0
+    readings: int = 0
+    events: int = 0
+    forks: int = 0
+    mismatches: int = 0
+    repeated: int = 0
+    clock: str | None = None
+    frontier_ms: int | None = None
+    received_ns: int = 0
+    by_alias: dict[int, MetricInfo] = field(default_factory=dict)
+    by_name: dict[tuple[str, str], MetricInfo] = field(default_factory=dict)
+    unchecked: set[int] = field(default_factory=set)
+    waiting: int = 0
+    chain: tuple[int, str] | None = None
+    """Number and digest of the segment before, when it just went by."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(group, node, epoch)."""
+        return self.group, self.node, self.epoch
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """A gateway or a foreign node: what its last birth said. `sid` is its current stream."""
+
+    group: str
+    node: str
+    own: bool = False
+    sid: int | None = None
+    bd_seq: int | None = None
+    online: bool = False
+    agent: str | None = None
+    config_hash: str | None = None
+    limits_hash: str | None = None
+    depth: int | None = None
+    oldest_ms: int | None = None
+    bytes: int | None = None
+    born_id: int | None = None
+    foreign_n: int = 0
+    received_ns: int = 0
+
+
+@dataclass(slots=True)
+class Device:
+    """How far a device's segments reach, and the longest of them."""
+
+    t_max_ms: int = 0
+    span_ms: int = 0
+    online: bool | None = None
+
+
+class State:
+    """Everything above, by key, with what has changed since the last `flush`."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.streams: dict[tuple[str, str, str], Stream] = {}
+        self._by_sid: dict[int, Stream] = {}
+        self.nodes: dict[NodeKey, Node] = {}
+        self.devices: dict[tuple[str, str, str], Device] = {}
+        self.latest: dict[PointName, LatestRow] = {}
+        self.latest_changed: dict[PointName, tuple[Cell, ...]] = {}
+        self._dirty_streams: dict[int, Stream] = {}
+        self._dirty_nodes: dict[NodeKey, Node] = {}
+        self._dirty_devices: dict[tuple[str, str, str], Device] = {}
+        self._load()
+
+    def _load(self) -> None:
+        def rows(sql: str) -> list[Row]:
+            return query(self._connection, sql)
+
+        by_sid = self._by_sid
+        for row in rows(
+            "SELECT sid, grp, node, epoch, own, first_id, last_id, ranges, refused, segments, readings,"
+            " events, forks, mismatches, repeated, clock, frontier_ms, received_at FROM stream ORDER BY sid"
+        ):
+            stream = Stream(
+                **dict(zip(("sid", "group", "node", "epoch"), row[:4], strict=True)),
+                own=bool(row[4]),
+                first_id=row[5],
+                last_id=row[6],
+                numbers=NumberSet.parse(row[7]),
+                refused=set(numbers_of(row[8])),
+                segments=row[9],
+                readings=row[10],
+                events=row[11],
+                forks=row[12],
+                mismatches=row[13],
+                repeated=row[14],
+                clock=row[15],
+                frontier_ms=row[16],
+                received_ns=row[17],
+            )
+            by_sid[stream.sid] = self.streams[stream.key] = stream
+        for row in rows("SELECT * FROM metric ORDER BY mid"):
+            metric = metric_info(row)
+            self.name(by_sid[metric.sid], metric)
+        for sid, number in rows("SELECT sid, number FROM unchecked"):
+            by_sid[sid].unchecked.add(number)
+        for sid, n in rows("SELECT sid, count(*) FROM waiting GROUP BY sid"):
+            by_sid[sid].waiting = n
+        for row in rows("SELECT * FROM node"):
+            fields = dict(zip(Node.__dataclass_fields__, row, strict=True))
+            node = Node(**{**fields, "own": bool(row[2]), "online": bool(row[5])})
+            self.nodes[node.group, node.node] = node
+        for grp, node_id, device, t_max, span, online in rows("SELECT * FROM device"):
+            self.devices[grp, node_id, device] = Device(t_max, span, None if online is None else bool(online))
+        for grp, node_id, device, name, time_ms, epoch, number, index in rows(
+            "SELECT grp, node, device, name, time_ms, epoch, number, idx FROM latest"
+        ):
+            self.latest[PointName(grp, node_id, device, name)] = (time_ms, epoch, number, index)
+
+    # --- looking up, and noting that it will change ---------------------------------------------
+
+    def stream(self, group: str, node: str, epoch: str, *, own: bool, entry_id: int) -> Stream:
+        """The stream of this epoch, made when it is new."""
+        stream = self.streams.get((group, node, epoch))
+        if stream is None:
+            sid = len(self.streams) + 1
+            stream = Stream(sid=sid, group=group, node=node, epoch=epoch, own=own, first_id=entry_id)
+            self._connection.execute(
+                "INSERT INTO stream (sid, grp, node, epoch, own, first_id) VALUES (?,?,?,?,?,?)",
+                (sid, group, node, epoch, own, entry_id),
+            )
+            self.streams[stream.key] = self._by_sid[sid] = stream
+        self._dirty_streams[stream.sid] = stream
+        return stream
+
+    def stream_of(self, node: Node) -> Stream | None:
+        """The node's current stream."""
+        if node.sid is None:
+            return None
+        stream = self._by_sid[node.sid]
+        self._dirty_streams[stream.sid] = stream
+        return stream
+
+    def node(self, group: str, node: str) -> Node:
+        """The node, made when it is new."""
+        found = self.nodes.setdefault((group, node), Node(group=group, node=node))
+        self._dirty_nodes[group, node] = found
+        return found
+
+    def device(self, group: str, node: str, device: str) -> Device:
+        """The device, made when it is new."""
+        found = self.devices.setdefault((group, node, device), Device())
+        self._dirty_devices[group, node, device] = found
+        return found
+
+    def name(self, stream: Stream, metric: MetricInfo) -> None:
+        """Let a binding of this stream count; the newest of a name wins."""
+        if metric.alias is not None:
+            stream.by_alias[metric.alias] = metric
+        stream.by_name[metric.device, metric.name] = metric
+
+    # --- writing back ---------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what changed; inside the batch's transaction."""
+        many = self._connection.executemany
+        many(
+            "UPDATE stream SET last_id=?, ranges=?, refused=?, segments=?, readings=?, events=?, forks=?,"
+            " mismatches=?, repeated=?, clock=?, frontier_ms=?, received_at=? WHERE sid=?",
+            [_stream_row(stream) for stream in self._dirty_streams.values()],
+        )
+        many(
+            "INSERT OR REPLACE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                tuple(getattr(node, name) for name in Node.__dataclass_fields__)
+                for node in self._dirty_nodes.values()
+            ],
+        )
+        many(
+            "INSERT OR REPLACE INTO device VALUES (?,?,?,?,?,?)",
+            [
+                (*key, device.t_max_ms, device.span_ms, device.online)
+                for key, device in self._dirty_devices.items()
+            ],
+        )
+        many(
+            "INSERT OR REPLACE INTO latest VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (point.group, point.node, point.device, point.name, *row)
+                for point, row in self.latest_changed.items()
+            ],
+        )
+        self._dirty_streams.clear()
+        self._dirty_nodes.clear()
+        self._dirty_devices.clear()
+        self.latest_changed.clear()
+
+
+def _stream_row(stream: Stream) -> tuple[Cell, ...]:
+    return (
+        stream.last_id,
+        stream.numbers.text(),
+        ",".join(map(str, sorted(stream.refused))),
+        *(stream.segments, stream.readings, stream.events),
+        *(stream.forks, stream.mismatches, stream.repeated),
+        *(stream.clock, stream.frontier_ms, stream.received_ns, stream.sid),
+    )

@@ -1,0 +1,151 @@
+"""Which receipt is due to which gateway, and what it says.
+
+Pure: time is given, nothing is sent here. Owns the committed numbers of every epoch, the refused ones,
+and when a receipt is due: after `COMMITS_MAX` commits or `DELAY_S`, at once on a birth. Receipts are
+cumulative and idempotent. Must not know the broker nor the ledger's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from collector.store.numbers import NumberSet
+from collector.store.projection import StreamState
+from gateway.contract.receipts import RANGES_MAX, REFUSED_MAX, Range, Receipt
+
+COMMITS_MAX: Final = 16
+"""A receipt after this many commits: the gateway's window never waits long."""
+DELAY_S: Final = 0.2
+"""A receipt this long after the first commit that it covers, when there were fewer."""
+HOLD_S: Final = 5.0
+"""How long a re-sent copy of a refused segment may wait for its check before a receipt goes all the same."""
+
+StreamKey: TypeAlias = tuple[str, str, str]
+"""(group, node, epoch)."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    numbers: NumberSet = field(default_factory=NumberSet)
+    refused: dict[int, None] = field(default_factory=dict)
+    """In the order of refusal: the newest must be told."""
+    pending: int = 0
+    due_at: float | None = None
+    hold_id: int = 0
+    hold_until: float = 0.0
+
+
+class ReceiptTracker:
+    """One per collector; every method is called on the event loop, `refused_now` from anywhere."""
+
+    def __init__(self, *, host: str, ledger_id: str) -> None:
+        self._host = host
+        self._ledger_id = ledger_id
+        self._streams: dict[StreamKey, _Stream] = {}
+        self._projected = 0
+
+    def restore(self, states: Iterable[StreamState]) -> None:
+        """What an earlier run had committed."""
+        for state in states:
+            if state.own:
+                stream = self._stream((state.group, state.node, state.epoch))
+                for first, last in state.numbers.ranges:
+                    stream.numbers.add(first, last)
+                stream.refused.update(dict.fromkeys(state.refused))
+
+    def restore_number(self, key: StreamKey, number: int, *, refused: bool) -> None:
+        """A number of the ledger's tail, in ledger order; nothing becomes due."""
+        self._add(self._stream(key), number, refused=refused)
+
+    def committed(self, key: StreamKey, number: int, *, now: float, refused: bool = False) -> None:
+        """A segment is on the disk (or was there already); `refused`: its content cannot be used."""
+        stream = self._stream(key)
+        self._add(stream, number, refused=refused)
+        stream.pending += 1
+        due_at = now if stream.pending >= COMMITS_MAX else now + DELAY_S
+        stream.due_at = due_at if stream.due_at is None else min(stream.due_at, due_at)
+
+    def hold(self, key: StreamKey, entry_id: int, *, now: float) -> None:
+        """Say nothing to this stream before entry `entry_id` has been checked (a re-sent refused one)."""
+        stream = self._stream(key)
+        stream.hold_id, stream.hold_until = entry_id, now + HOLD_S
+
+    def born(self, key: StreamKey, *, now: float) -> None:
+        """A birth of this epoch: the receipt is repeated at once."""
+        self._stream(key).due_at = now
+
+    def refuse(self, key: StreamKey, number: int, *, now: float) -> None:
+        """The content of a committed number is not what its digest says."""
+        stream = self._stream(key)
+        stream.refused.pop(number, None)
+        stream.refused[number] = None
+        stream.due_at = now
+
+    def restored(self, key: StreamKey, number: int, *, now: float) -> None:
+        """A refused number has arrived whole."""
+        stream = self._stream(key)
+        stream.refused.pop(number, None)
+        stream.due_at = now
+
+    def settled(self, key: StreamKey, numbers: Range, *, now: float) -> None:
+        """A committed loss event says that these never come: `upto` passes them."""
+        stream = self._stream(key)
+        stream.numbers.add(*numbers)
+        stream.due_at = now
+
+    def projected(self, cursor: int) -> None:
+        """Everything up to this ledger id has been checked."""
+        self._projected = cursor
+
+    def is_refused(self, key: StreamKey, number: int) -> bool:
+        """Whether a copy of this number would be a wanted re-sending."""
+        stream = self._streams.get(key)
+        return stream is not None and number in stream.refused
+
+    def due(self, now: float) -> list[tuple[str, str, Receipt]]:
+        """(group, node, receipt) of everything due; it counts as sent."""
+        out = []
+        for key, stream in self._streams.items():
+            ready_at = self._ready_at(stream)
+            if ready_at is None or ready_at > now:
+                continue
+            stream.due_at, stream.pending = None, 0
+            out.append((key[0], key[1], self.receipt(key)))
+        return out
+
+    def next_due(self) -> float | None:
+        """When `due` has something next, None while nothing is pending."""
+        times = [at for stream in self._streams.values() if (at := self._ready_at(stream)) is not None]
+        return min(times, default=None)
+
+    def receipt(self, key: StreamKey) -> Receipt:
+        """What is on the disk of this epoch."""
+        stream = self._stream(key)
+        refused = tuple(sorted(list(stream.refused)[-REFUSED_MAX:]))
+        return Receipt(
+            self._host,
+            self._ledger_id,
+            key[2],
+            stream.numbers.upto,
+            stream.numbers.beyond(RANGES_MAX),
+            refused,
+        )
+
+    def _stream(self, key: StreamKey) -> _Stream:
+        return self._streams.setdefault(key, _Stream())
+
+    def _add(self, stream: _Stream, number: int, *, refused: bool) -> None:
+        new = stream.numbers.add(number)
+        if not refused:
+            stream.refused.pop(number, None)
+        elif new:
+            stream.refused[number] = None
+
+    def _ready_at(self, stream: _Stream) -> float | None:
+        if stream.due_at is None:
+            return None
+        if stream.hold_id > self._projected:
+            return max(stream.due_at, stream.hold_until)
+        return stream.due_at

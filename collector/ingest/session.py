@@ -1,0 +1,335 @@
+"""The host application on the broker: STATE, subscriptions, receipts and requests for births.
+
+Owns one connection at a time (a new Link with a fresh will each) and the order of things: a message is
+queued for commit, and only what the commit gives back is receipted. STATE is offline while the ledger
+cannot commit. Never ends for an absent broker. Must not know what is derived from the ledger, beyond the
+`Progress` it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import structlog
+
+from collector.ingest.commit import Batch, Committer
+from collector.ingest.rebirth import RebirthGate
+from collector.ingest.receipts import ReceiptTracker
+from collector.ingest.sort import Arrival
+from collector.store.ledger import Committed, EntryKind, Ledger, Outcome
+from collector.store.live import LiveBoard, NodeStatus, Tally
+from collector.store.projection import Progress
+from gateway.contract import births, codec
+from gateway.contract.segment import ACKNOWLEDGE_METRIC
+from gateway.contract.topics import NAMESPACE, Message, Topic, state_topic
+from gateway.link.backoff import Backoff
+from gateway.link.broker import Broker
+from gateway.link.client import Heard, Link, LinkError, Will
+
+STATE_KEY: Final = "state_timestamp_ms"
+"""Under this name the ledger keeps the last STATE timestamp: it must rise over restarts."""
+FIRST_PAUSE_S: Final = 0.2
+MAX_PAUSE_S: Final = 10.0
+"""The collector is one client: it may come back to the broker sooner than a fleet."""
+_CONFIRM_S: Final = 5.0
+"""A broker that does not confirm a STATE within this is treated as gone."""
+_IDLE_S: Final = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Wall time in ns, monotonic time in s, and draws in [0, 1) for jitter."""
+
+    now_ns: Callable[[], int]
+    monotonic_s: Callable[[], float]
+    draw: Callable[[], float]
+
+
+class HostSession:
+    """Connects, receives, answers; `run` until stopped."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        host_id: str,
+        groups: tuple[str, ...],
+        ledger: Ledger,
+        tracker: ReceiptTracker,
+        live: LiveBoard,
+        clocks: Clocks,
+    ) -> None:
+        self._broker = broker
+        self._host_id = host_id
+        self._state_topic = state_topic(host_id)
+        self._filters = filters_of(groups, host_id)
+        self._ledger = ledger
+        self._tracker = tracker
+        self._gate = RebirthGate(filled_at=clocks.monotonic_s())
+        self._live = live
+        self._clocks = clocks
+        self._committer: Committer | None = None
+        self._link: Link | None = None
+        self._state_ms = 0
+        self._renew = asyncio.Event()
+        """The connection must be made anew: STATE needs a newer timestamp in will and birth."""
+        self._restate = asyncio.Event()
+        self._answer = asyncio.Event()
+
+    def attach(self, committer: Committer) -> None:
+        """Where arrived messages go."""
+        self._committer = committer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connect again and again until `stop`; then say goodbye."""
+        backoff = Backoff(first_s=FIRST_PAUSE_S, max_s=MAX_PAUSE_S)
+        stopping = asyncio.ensure_future(stop.wait())
+        answering = asyncio.create_task(self._answer_loop())
+        try:
+            while not stop.is_set():
+                try:
+                    reason = await self._connection(stopping, backoff)
+                except LinkError as error:
+                    reason = str(error)
+                self._link = None
+                self._live.broker_connected = False
+                if stop.is_set():
+                    return
+                if reason != self._live.broker_fault:
+                    log.warning("broker lost", broker=str(self._broker), reason=reason)
+                self._live.broker_fault = reason
+                await asyncio.wait((stopping,), timeout=backoff.pause_s(self._clocks.draw()))
+        finally:
+            stopping.cancel()
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
+
+    # --- one connection -------------------------------------------------------------------------
+
+    async def _connection(self, stopping: asyncio.Future[Literal[True]], backoff: Backoff) -> str:
+        """From CONNECT to the end, whose reason it returns. Raises LinkError."""
+        self._renew.clear()
+        self._state_ms = await self._next_state_ms()
+        link = Link(
+            broker=self._broker,
+            client_id=self._host_id,
+            will=Will(self._state_topic, births.encode_state(False, self._state_ms), 1, retain=True),
+            on_message=self._heard,
+        )
+        connecting = asyncio.ensure_future(link.connect())
+        await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, LinkError):
+                await connecting
+            return "stopped"
+        connecting.result()
+        try:
+            await link.subscribe(self._filters)
+            self._link = link
+            await self._state(link, online=not self._live.ledger_fault)
+            backoff.succeeded()
+            self._live.tallies[Tally.CONNECTS] += 1
+            self._live.broker_connected, self._live.broker_fault = True, ""
+            log.info(
+                "broker connected", broker=str(self._broker), filters=[name for name, _ in self._filters]
+            )
+            self._answer.set()
+            return await self._serve(link, stopping)
+        finally:
+            self._link = None
+            await link.close()
+
+    async def _serve(self, link: Link, stopping: asyncio.Future[Literal[True]]) -> str:
+        closed = asyncio.ensure_future(link.wait_closed())
+        try:
+            while True:
+                renew = asyncio.ensure_future(self._renew.wait())
+                restate = asyncio.ensure_future(self._restate.wait())
+                waits = (closed, stopping, renew, restate)
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                renew.cancel()
+                restate.cancel()
+                if closed.done():
+                    return closed.result()
+                if stopping.done():
+                    await self._say_offline(link)
+                    return "stopped"
+                if self._renew.is_set():
+                    return "a newer STATE is due"
+                self._restate.clear()
+                if self._live.ledger_fault:
+                    await self._say_offline(link)
+                else:
+                    await self._state(link, online=True)
+        finally:
+            closed.cancel()
+
+    async def _say_offline(self, link: Link) -> None:
+        self._state_ms = await self._next_state_ms()
+        await self._state(link, online=False)
+
+    async def _state(self, link: Link, *, online: bool) -> None:
+        payload = births.encode_state(online, self._state_ms)
+        await link.publish_confirmed(self._state_topic, payload, retain=True, timeout_s=_CONFIRM_S)
+
+    async def _next_state_ms(self) -> int:
+        """max(now, last persisted + 1); kept in memory only while the ledger cannot write."""
+        last = max(self._state_ms, int(self._ledger.recall(STATE_KEY) or 0))
+        state_ms = max(self._clocks.now_ns() // 1_000_000, last + 1)
+        if not self._live.ledger_fault:
+            await asyncio.to_thread(self._ledger.remember, STATE_KEY, str(state_ms))
+        return state_ms
+
+    def ledger_state_changed(self) -> None:
+        """The ledger stopped or started to commit: offline now, or online on a fresh connection."""
+        if self._live.ledger_fault:
+            log.error("ledger cannot commit", fault=self._live.ledger_fault)
+            self._restate.set()
+        else:
+            log.info("ledger commits again")
+            self._renew.set()
+
+    # --- receiving ------------------------------------------------------------------------------
+
+    def _heard(self, heard: Heard) -> None:
+        self._live.tallies[Tally.HEARD] += 1
+        if heard.topic == self._state_topic:
+            self._heard_state(heard)
+            return
+        topic = Topic.parse(heard.topic)
+        if topic is None or heard.retain or topic.kind in {Message.NCMD, Message.DCMD}:
+            self._live.tallies[Tally.IGNORED] += 1
+            return
+        assert self._committer is not None, "attach comes before run"
+        now_ns = self._clocks.now_ns()
+        self._live.last_heard_ns[topic.group, topic.node] = now_ns
+        self._committer.offer(Arrival(topic, heard.payload, now_ns))
+        if self._committer.crowded and self._link is not None:
+            self._link.pause()
+            resume = asyncio.ensure_future(self._committer.uncrowded())
+            resume.add_done_callback(lambda _, link=self._link: link.resume())  # type: ignore[misc]
+
+    def _heard_state(self, heard: Heard) -> None:
+        """Somebody says that we are offline: contradict, on a fresh connection when theirs is newer."""
+        if self._link is None or self._live.ledger_fault or heard.retain:
+            return
+        try:
+            online, stamp_ms = births.decode_state(heard.payload)
+        except codec.PayloadError:
+            online, stamp_ms = False, 0
+        if online:
+            return
+        if stamp_ms > self._state_ms:
+            self._state_ms = stamp_ms
+            self._renew.set()
+        else:
+            self._restate.set()
+
+    # --- after the commit -----------------------------------------------------------------------
+
+    def batch_committed(self, batch: Batch) -> None:
+        """What is on the disk now may be receipted."""
+        now = self._clocks.monotonic_s()
+        tallies = self._live.tallies
+        tallies[Tally.COMMITS] += 1
+        for item in batch.statuses:
+            status: NodeStatus | None = item.status
+            if status is not None:
+                self._live.status[item.node] = status
+        for committed in batch.committed:
+            self._committed(committed, now)
+        self._answer.set()
+
+    def _committed(self, committed: Committed, now: float) -> None:
+        draft, tallies = committed.draft, self._live.tallies
+        match committed.outcome:
+            case Outcome.DUPLICATE:
+                tallies[Tally.DUPLICATE] += 1
+            case Outcome.FORK:
+                tallies[Tally.FORK] += 1
+        if committed.id:
+            tallies[Tally.COMMITTED] += 1
+        node = (draft.group, draft.node)
+        if draft.kind is EntryKind.NBIRTH:
+            self._gate.born(node)
+            if draft.epoch is not None:
+                self._live.status.pop(node, None)
+                self._tracker.born((*node, draft.epoch), now=now)
+        if draft.kind is EntryKind.UNDECODABLE:
+            tallies[Tally.UNDECODABLE] += 1
+        if draft.epoch is None or draft.number is None:
+            return
+        key = (*node, draft.epoch)
+        if draft.resend and committed.id:
+            self._tracker.hold(key, committed.id, now=now)
+        self._tracker.committed(key, draft.number, now=now, refused=draft.kind is EntryKind.UNDECODABLE)
+
+    def projected(self, progress: Progress) -> None:
+        """What the projection found out about committed segments."""
+        now = self._clocks.monotonic_s()
+        self._tracker.projected(progress.cursor)
+        for group, node, epoch, number in progress.refused:
+            self._tracker.refuse((group, node, epoch), number, now=now)
+        for group, node, epoch, number in progress.restored:
+            self._tracker.restored((group, node, epoch), number, now=now)
+        for group, node, epoch, numbers in progress.settled:
+            self._tracker.settled((group, node, epoch), numbers, now=now)
+        for key in progress.unknown:
+            self._gate.want(key, now=now)
+        self._answer.set()
+
+    # --- answering ------------------------------------------------------------------------------
+
+    async def _answer_loop(self) -> None:
+        """Send receipts and requests when they are due; what cannot be sent now is due again later."""
+        while True:
+            await self._wait_due()
+            link = self._link
+            if link is None or not link.connected:
+                self._answer.clear()
+                await self._answer.wait()
+                continue
+            try:
+                self._send_due(link)
+                await link.drained(timeout_s=_CONFIRM_S)
+            except LinkError:
+                # Receipts are cumulative and the gateways send again: the next one covers this one.
+                self._live.tallies[Tally.DROPPED] += 1
+
+    async def _wait_due(self) -> None:
+        now = self._clocks.monotonic_s()
+        times = [at for at in (self._tracker.next_due(), self._gate.next_due(now)) if at is not None]
+        pause_s = min(times, default=now + _IDLE_S) - now
+        if pause_s <= 0:
+            return
+        self._answer.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._answer.wait()
+
+    def _send_due(self, link: Link) -> None:
+        now = self._clocks.monotonic_s()
+        sent_ms = self._clocks.now_ns() // 1_000_000
+        for group, node, receipt in self._tracker.due(now):
+            payload = codec.encode_command(ACKNOWLEDGE_METRIC, str(receipt), sent_ms)
+            link.publish(str(Topic(Message.NCMD, group, node)), payload)
+            self._live.tallies[Tally.RECEIPTS] += 1
+        for group, node in self._gate.due(now):
+            payload = codec.encode_command(codec.REBIRTH_METRIC, True, sent_ms)
+            link.publish(str(Topic(Message.NCMD, group, node)), payload)
+            self._live.tallies[Tally.REBIRTHS] += 1
+            log.info("rebirth requested", group=group, node=node)
+
+
+def filters_of(groups: tuple[str, ...], host_id: str) -> list[tuple[str, int]]:
+    """Data at QoS 0, our own STATE at QoS 1. `#` serves every group."""
+    data = ["#"] if "#" in groups else [f"{group}/#" for group in groups]
+    return [*((f"{NAMESPACE}/{one}", 0) for one in data), (state_topic(host_id), 1)]

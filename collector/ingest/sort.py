@@ -1,0 +1,143 @@
+"""What an arrived message is: a draft for the ledger, a status, or nothing of ours.
+
+Owns the reading of topic and payload once, before the commit. The whole payload is parsed; one that
+cannot be is committed all the same, as undecodable. Runs on the ledger's writer thread. Must not know
+receipts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from collector.store.ledger import Draft, EntryKind
+from collector.store.live import NodeStatus
+from collector.store.projection import NodeKey
+from gateway.contract import births, codec
+from gateway.contract.codec import Data, PayloadError
+from gateway.contract.reading import NODE_DEVICE, Value
+from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
+from gateway.contract.topics import Message, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as it came; `received_ns` is wall time."""
+
+    topic: Topic
+    payload: bytes
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What to do with it: commit `draft` (with `data` when it was decoded), or take note of `status`."""
+
+    node: NodeKey
+    draft: Draft | None = None
+    data: Data | None = None
+    status: NodeStatus | None = None
+
+
+class Sorter:
+    """Knows which nodes are ours: those that ever sent a segment or a birth with an epoch."""
+
+    def __init__(self, own: set[NodeKey], *, is_refused: Callable[[tuple[str, str, str], int], bool]) -> None:
+        self._own = own
+        self._is_refused = is_refused
+
+    def sort(self, arrival: Arrival) -> Sorted | None:
+        """None for commands and other things that are not kept."""
+        node = (arrival.topic.group, arrival.topic.node)
+        try:
+            match arrival.topic.kind:
+                case Message.NDATA | Message.DDATA:
+                    return self._data(arrival, node)
+                case Message.NBIRTH:
+                    epoch = births.decode_nbirth(arrival.payload).epoch
+                    if epoch is not None:
+                        self._own.add(node)
+                    return Sorted(node, _draft(arrival, EntryKind.NBIRTH, epoch=epoch))
+                case Message.DBIRTH:
+                    epoch = births.decode_dbirth(arrival.payload).epoch
+                    return Sorted(node, _draft(arrival, EntryKind.DBIRTH, epoch=epoch))
+                case Message.NDEATH:
+                    births.decode_ndeath(arrival.payload)
+                    return Sorted(node, _draft(arrival, EntryKind.NDEATH))
+                case Message.DDEATH:
+                    return Sorted(node, _draft(arrival, EntryKind.DDEATH))
+                case _:
+                    return None
+        except PayloadError:
+            return Sorted(node, self._undecodable(arrival))
+
+    def _data(self, arrival: Arrival, node: NodeKey) -> Sorted:
+        data = codec.decode_data(arrival.payload)
+        block = data.block
+        if data.segment is None:
+            if data.segment_text is not None:
+                return Sorted(node, self._undecodable(arrival))
+            if node in self._own or not len(block):
+                return Sorted(node, status=_status(data, arrival.received_ns))
+        else:
+            self._own.add(node)
+        t_min_ms, t_max_ms = (
+            (int(block.time_ms.min()), int(block.time_ms.max())) if len(block) else (None, None)
+        )
+        segment = data.segment
+        draft = Draft(
+            kind=EntryKind.FOREIGN if segment is None else EntryKind.SEGMENT,
+            group=arrival.topic.group,
+            node=arrival.topic.node,
+            device=arrival.topic.device or NODE_DEVICE,
+            payload=arrival.payload,
+            received_ns=arrival.received_ns,
+            epoch=None if segment is None else segment.epoch,
+            number=None if segment is None else segment.number,
+            digest=None if segment is None else segment.digest,
+            t_min_ms=t_min_ms,
+            t_max_ms=t_max_ms,
+            n=len(block),
+            resend=segment is not None and self._is_refused((*node, segment.epoch), segment.number),
+        )
+        return Sorted(node, draft, data)
+
+    def _undecodable(self, arrival: Arrival) -> Draft:
+        identity = None
+        if arrival.topic.kind in {Message.NDATA, Message.DDATA}:
+            identity = codec.peek_segment(arrival.payload)
+        return Draft(
+            kind=EntryKind.UNDECODABLE,
+            group=arrival.topic.group,
+            node=arrival.topic.node,
+            device=arrival.topic.device or NODE_DEVICE,
+            payload=arrival.payload,
+            received_ns=arrival.received_ns,
+            epoch=None if identity is None else identity.epoch,
+            number=None if identity is None else identity.number,
+            digest=hashlib.sha256(arrival.payload).hexdigest(),
+        )
+
+
+def _draft(arrival: Arrival, kind: EntryKind, *, epoch: str | None = None) -> Draft:
+    return Draft(
+        kind=kind,
+        group=arrival.topic.group,
+        node=arrival.topic.node,
+        device=arrival.topic.device or NODE_DEVICE,
+        payload=arrival.payload,
+        received_ns=arrival.received_ns,
+        epoch=epoch,
+    )
+
+
+def _status(data: Data, received_ns: int) -> NodeStatus:
+    depth, oldest, bytes_ = (
+        _number(data.status.get(name)) for name in (DEPTH_METRIC, OLDEST_METRIC, BYTES_METRIC)
+    )
+    return NodeStatus(depth=depth, oldest_ms=oldest, bytes=bytes_, heard_ns=received_ns)
+
+
+def _number(value: Value | None) -> int | None:
+    return int(value) if isinstance(value, int) else None

@@ -1,0 +1,419 @@
+"""The projection's file: its schema, and the questions that are asked of it.
+
+Owns projection.db: names (aliases bound at births), points, latest values, streams (what arrived of
+each epoch), nodes, events and what waits or was rejected. Everything in it is derived from the ledger
+by `collector.flow`, the only writer; deleting the file rebuilds it equal. Rows that judged answers
+depend on carry the ledger id since which they are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import apsw
+
+from collector.store.database import Readers, Row, query, query_one
+from collector.store.ledger import Ledger
+from collector.store.live import LiveBoard
+from collector.store.numbers import NumberSet
+from gateway.contract.events import Event, UnknownEvent, parse_event
+from gateway.contract.reading import Kind, PointName
+from gateway.contract.receipts import Range
+from gateway.contract.segment import Clock
+
+SCHEMA_VERSION: Final = "1"
+FRONTIER_STEP_MS: Final = 1_000
+"""The frontier's history is kept to this step: a row a segment would outgrow the readings."""
+EVENTS_PER_QUERY: Final = 1_000
+"""Events fetched in one read snapshot."""
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stream (
+  sid INTEGER PRIMARY KEY, grp TEXT NOT NULL, node TEXT NOT NULL, epoch TEXT NOT NULL, own INTEGER NOT NULL,
+  first_id INTEGER NOT NULL, last_id INTEGER NOT NULL DEFAULT 0, ranges TEXT NOT NULL DEFAULT '',
+  refused TEXT NOT NULL DEFAULT '', segments INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0,
+  events INTEGER NOT NULL DEFAULT 0, forks INTEGER NOT NULL DEFAULT 0, mismatches INTEGER NOT NULL DEFAULT 0,
+  repeated INTEGER NOT NULL DEFAULT 0, clock TEXT, frontier_ms INTEGER,
+  received_at INTEGER NOT NULL DEFAULT 0, UNIQUE (grp, node, epoch));
+CREATE TABLE IF NOT EXISTS metric (
+  mid INTEGER PRIMARY KEY, sid INTEGER NOT NULL, alias INTEGER, device TEXT NOT NULL, name TEXT NOT NULL,
+  kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT, born INTEGER NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS metric_alias ON metric (sid, alias) WHERE alias IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS metric_name ON metric (sid, device, name) WHERE alias IS NULL;
+CREATE INDEX IF NOT EXISTS metric_point ON metric (device, name);
+CREATE TABLE IF NOT EXISTS point (
+  grp TEXT, node TEXT, device TEXT, name TEXT, kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT,
+  retired INTEGER NOT NULL, first_id INTEGER NOT NULL, PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS latest (
+  grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER NOT NULL, form INTEGER NOT NULL,
+  bits INTEGER NOT NULL, text TEXT, quality INTEGER NOT NULL, reason TEXT NOT NULL, epoch TEXT NOT NULL,
+  number INTEGER NOT NULL, idx INTEGER NOT NULL, id INTEGER NOT NULL,
+  PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS node (
+  grp TEXT, node TEXT, own INTEGER NOT NULL, sid INTEGER, bd_seq INTEGER, online INTEGER NOT NULL,
+  agent TEXT, config_hash TEXT, limits_hash TEXT, depth INTEGER, oldest_ms INTEGER, bytes INTEGER,
+  born_id INTEGER, foreign_n INTEGER NOT NULL DEFAULT 0, received_at INTEGER NOT NULL,
+  PRIMARY KEY (grp, node)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS device (
+  grp TEXT, node TEXT, device TEXT, t_max_ms INTEGER NOT NULL, span_ms INTEGER NOT NULL,
+  online INTEGER, PRIMARY KEY (grp, node, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS waiting_stream ON waiting (sid);
+CREATE TABLE IF NOT EXISTS rejected (
+  id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL, since INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS unchecked (
+  sid INTEGER, number INTEGER, id INTEGER, PRIMARY KEY (sid, number, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event (
+  id INTEGER, idx INTEGER, known_at INTEGER NOT NULL, sid INTEGER NOT NULL, number INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (id, idx)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS session (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS frontier (
+  sid INTEGER, id INTEGER, frontier_ms INTEGER NOT NULL, PRIMARY KEY (sid, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS conflict (
+  grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
+  PRIMARY KEY (grp, node, device, name, time_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rebound (
+  id INTEGER, alias INTEGER, sid INTEGER NOT NULL, bound TEXT NOT NULL, claimed TEXT NOT NULL,
+  PRIMARY KEY (id, alias)) WITHOUT ROWID;
+"""
+TABLES: Final = (
+    *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected", "unchecked"),
+    *("event", "session", "frontier", "fork", "conflict", "rebound"),
+)
+"""Every table, as compared by a rebuild."""
+
+_NODES: Final = """
+SELECT s.grp, s.node, s.epoch, s.sid = n.sid, s.own, n.online, s.ranges, s.refused, s.segments, s.readings,
+  s.events, s.forks, s.mismatches, s.repeated, (SELECT count(*) FROM waiting w WHERE w.sid = s.sid), s.clock,
+  s.frontier_ms, n.agent, n.config_hash, n.limits_hash, n.depth, n.oldest_ms, n.bytes, s.received_at
+FROM stream s JOIN node n USING (grp, node) ORDER BY s.sid = n.sid DESC, s.grp, s.node, s.sid
+"""
+
+NodeKey: TypeAlias = tuple[str, str]
+"""(group, node)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What is committed of one epoch, as receipts need it; `own` is false for foreign sessions."""
+
+    group: str
+    node: str
+    epoch: str
+    own: bool
+    numbers: NumberSet
+    refused: tuple[int, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What one batch of the projection found out that the receiver has to know."""
+
+    cursor: int
+    n: int
+    refused: set[tuple[str, str, str, int]] = field(default_factory=set)
+    """(group, node, epoch, number) whose content is not what its digest says."""
+    restored: set[tuple[str, str, str, int]] = field(default_factory=set)
+    """Numbers that were refused and have arrived whole since."""
+    settled: list[tuple[str, str, str, Range]] = field(default_factory=list)
+    """Numbers that a committed loss event says will never arrive."""
+    unknown: set[NodeKey] = field(default_factory=set)
+    """Nodes of which a segment uses a name that no birth has declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """A metric as a birth bound it: `born` is the ledger id since which the binding is known."""
+
+    mid: int
+    sid: int
+    alias: int | None
+    device: str
+    name: str
+    kind: Kind
+    unit: str | None
+    period_ms: int | None
+    profile: str | None
+    born: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One epoch of one gateway. `current` marks the epoch of its last birth; `readings` are distinct."""
+
+    group: str
+    node: str
+    epoch: str
+    current: bool
+    own: bool
+    online: bool
+    upto: int
+    gaps: list[Range]
+    segments: int
+    readings: int
+    events: int
+    duplicates: int
+    forks: int
+    refused: tuple[int, ...]
+    mismatches: int
+    repeated: int
+    waiting: int
+    backlog: int | None
+    oldest_ms: int | None
+    bytes: int | None
+    clock: Clock | None
+    frontier_ms: int | None
+    agent: str | None
+    config_hash: str | None
+    limits_hash: str | None
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """A `Journal/Event` with the place at which it became known (`id`, `known_ns`)."""
+
+    id: int
+    index: int
+    known_ns: int
+    group: str
+    node: str
+    epoch: str
+    number: int
+    time_ms: int
+    event: Event | UnknownEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Two different contents claim one segment number; `id` is the later one's entry."""
+
+    id: int
+    group: str
+    node: str
+    epoch: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Unequal readings at one (point, time), first seen in entry `id` against entry `other`."""
+
+    id: int
+    other: int
+    point: PointName
+    time_ms: int
+
+
+class Projection:
+    """Read side of projection.db."""
+
+    def __init__(self, path: Path, *, ledger: Ledger, live: LiveBoard) -> None:
+        self.path = path
+        self._ledger = ledger
+        self._live = live
+        self._readers = Readers(path)
+
+    def close(self) -> None:
+        """Close the read connections."""
+        self._readers.close()
+
+    def cursor(self) -> int:
+        """The last ledger id that is projected; 0 while there is no file."""
+        try:
+            rows = self._readers.rows("SELECT value FROM meta WHERE key = 'cursor'")
+        except apsw.CantOpenError:
+            return 0
+        return int(rows[0][0]) if rows else 0
+
+    def streams(self) -> tuple[int, list[StreamState]]:
+        """The cursor and every epoch's state at it."""
+        with self._readers.snapshot() as connection:
+            cursor = query_one(connection, "SELECT value FROM meta WHERE key = 'cursor'")
+            rows = query(connection, "SELECT grp, node, epoch, own, ranges, refused FROM stream")
+        states = [
+            StreamState(grp, node, epoch, bool(own), NumberSet.parse(ranges), numbers_of(refused))
+            for grp, node, epoch, own, ranges, refused in rows
+        ]
+        return int(cursor[0]) if cursor else 0, states
+
+    def metrics_of(self, point: PointName) -> list[tuple[str, MetricInfo]]:
+        """(epoch, metric) of every binding of this point, oldest first."""
+        rows = self._readers.rows(
+            "SELECT s.epoch, m.mid, m.sid, m.alias, m.device, m.name, m.kind, m.unit, m.period_ms, m.profile,"
+            " m.born FROM metric m JOIN stream s USING (sid)"
+            " WHERE m.device = ? AND m.name = ? AND s.grp = ? AND s.node = ? ORDER BY m.born, m.mid",
+            (point.device, point.name, point.group, point.node),
+        )
+        return [(row[0], metric_info(row[1:])) for row in rows]
+
+    def device_span_ms(self, point: PointName) -> int:
+        """The longest segment of the point's device: bounds a search by time."""
+        rows = self._readers.rows(
+            "SELECT span_ms FROM device WHERE grp = ? AND node = ? AND device = ?",
+            (point.group, point.node, point.device),
+        )
+        return int(rows[0][0]) if rows else 0
+
+    def rejected(self, *, upto: int) -> set[int]:
+        """Entries whose content was known at `upto` not to be what their digest says."""
+        rows = self._readers.rows("SELECT id FROM rejected WHERE since <= ?", (upto,))
+        return {int(row[0]) for row in rows}
+
+    def sessions(self, ids: list[int]) -> dict[int, str]:
+        """The session (an epoch of our making) in which each foreign entry was decoded."""
+        if not ids:
+            return {}
+        rows = self._readers.rows(
+            "SELECT id, epoch FROM session JOIN stream USING (sid) WHERE id BETWEEN ? AND ?",
+            (min(ids), max(ids)),
+        )
+        return dict(rows)
+
+    def points(self) -> list[Row]:
+        """Columns of every point."""
+        return self._readers.rows(
+            "SELECT grp, node, device, name, kind, unit, period_ms, profile, retired FROM point"
+            " ORDER BY grp, node, device, name"
+        )
+
+    def latest(self) -> list[Row]:
+        """Columns of every point's newest reading by its own time."""
+        return self._readers.rows(
+            "SELECT grp, node, device, name, time_ms, form, bits, text, quality, reason, epoch, number,"
+            " idx, id FROM latest"
+        )
+
+    def count(self) -> int:
+        """Distinct readings committed, events excluded."""
+        rows = self._readers.rows("SELECT COALESCE(sum(readings), 0) FROM stream")
+        return int(rows[0][0])
+
+    def frontier_ms(self, group: str, node: str, *, upto: int | None = None) -> int | None:
+        """Wall time up to which everything of the node's newest epoch had arrived at ledger id `upto`.
+
+        To `FRONTIER_STEP_MS`, never later than the truth while the node's clock runs forwards.
+        """
+        rows = self._readers.rows(
+            "SELECT f.frontier_ms FROM frontier f JOIN stream s USING (sid)"
+            " WHERE s.grp = ? AND s.node = ? AND f.id <= ? ORDER BY s.sid DESC, f.id DESC LIMIT 1",
+            (group, node, (1 << 62) if upto is None else upto),
+        )
+        return int(rows[0][0]) if rows else None
+
+    def nodes(self) -> list[NodeView]:
+        """Every epoch of every node, the current epochs first."""
+        with self._readers.snapshot() as connection:
+            rows = query(connection, _NODES)
+        duplicates = self._ledger.duplicates()
+        return [self._node_view(row, duplicates.get((row[0], row[1], row[2]), 0)) for row in rows]
+
+    def _node_view(self, row: Row, duplicates: int) -> NodeView:
+        (grp, node, epoch, current, own, online, ranges, refused, segments, readings, events, forks) = row[
+            :12
+        ]
+        mismatches, repeated, waiting = row[12:15]
+        clock, frontier_ms = row[15:17]
+        agent, config_hash, limits_hash = row[17:20]
+        depth, oldest_ms, bytes_ = row[20:23]
+        last_seen_ns = row[23]
+        status = self._live.status.get((grp, node))
+        if current and status is not None:
+            depth, oldest_ms, bytes_ = status.depth, status.oldest_ms, status.bytes
+        if current:
+            last_seen_ns = max(last_seen_ns, self._live.last_heard_ns.get((grp, node), 0))
+        numbers = NumberSet.parse(ranges)
+        return NodeView(
+            group=grp,
+            node=node,
+            epoch=epoch,
+            current=bool(current),
+            own=bool(own),
+            online=bool(online and current),
+            upto=numbers.upto,
+            gaps=numbers.gaps(),
+            segments=segments,
+            readings=readings,
+            events=events,
+            duplicates=duplicates,
+            forks=forks,
+            refused=numbers_of(refused),
+            mismatches=mismatches,
+            repeated=repeated,
+            waiting=waiting,
+            backlog=depth if current else None,
+            oldest_ms=oldest_ms if current else None,
+            bytes=bytes_ if current else None,
+            clock=Clock.parse(clock) if clock else None,
+            frontier_ms=frontier_ms,
+            agent=agent if current else None,
+            config_hash=config_hash if current else None,
+            limits_hash=limits_hash if current else None,
+            last_seen_ns=last_seen_ns,
+        )
+
+    def events(self, *, after: int = 0, upto: int | None = None) -> list[EventRow]:
+        """Every journal event with after < ledger id <= upto, in the order in which it became known."""
+        out: list[EventRow] = []
+        place = (after, 1 << 62)
+        while True:
+            rows = self._readers.rows(
+                "SELECT e.id, e.idx, e.known_at, s.grp, s.node, s.epoch, e.number, e.time_ms, e.text"
+                " FROM event e JOIN stream s USING (sid) WHERE (e.id, e.idx) > (?, ?) AND e.id <= ?"
+                " ORDER BY e.id, e.idx LIMIT ?",
+                (*place, (1 << 62) if upto is None else upto, EVENTS_PER_QUERY),
+            )
+            out += [_event_row(row) for row in rows]
+            if len(rows) < EVENTS_PER_QUERY:
+                return out
+            place = (out[-1].id, out[-1].index)
+
+    def forks(self, *, upto: int | None = None) -> list[Fork]:
+        """Every fork known at `upto`."""
+        rows = self._readers.rows(
+            "SELECT id, grp, node, epoch, number FROM fork JOIN stream USING (sid) WHERE id <= ? ORDER BY id",
+            ((1 << 62) if upto is None else upto,),
+        )
+        return [Fork(id=i, group=g, node=n, epoch=e, number=k) for i, g, n, e, k in rows]
+
+    def conflicts(self, *, upto: int | None = None, limit: int = 1_000) -> list[Conflict]:
+        """Unequal readings at one (point, time), oldest finding first."""
+        rows = self._readers.rows(
+            "SELECT id, other, grp, node, device, name, time_ms FROM conflict WHERE id <= ?"
+            " ORDER BY id, grp, node, device, name, time_ms LIMIT ?",
+            ((1 << 62) if upto is None else upto, limit),
+        )
+        return [
+            Conflict(id=i, other=o, point=PointName(g, n, d, m), time_ms=t) for i, o, g, n, d, m, t in rows
+        ]
+
+
+def numbers_of(text: str) -> tuple[int, ...]:
+    """Numbers from `1,2,3`."""
+    return tuple(int(item) for item in text.split(",") if item)
+
+
+def metric_info(row: Row) -> MetricInfo:
+    """A row of `metric`, its columns in the table's order."""
+    mid, sid, alias, device, name, kind = row[:6]
+    unit, period_ms, profile, born = row[6:10]
+    return MetricInfo(mid, sid, alias, device, name, Kind(kind), unit, period_ms, profile, born)
+
+
+def _event_row(row: Row) -> EventRow:
+    entry_id, index, known_ns, group, node, epoch, number, time_ms, text = row
+    return EventRow(
+        id=entry_id,
+        index=index,
+        known_ns=known_ns,
+        group=group,
+        node=node,
+        epoch=epoch,
+        number=number,
+        time_ms=time_ms,
+        event=parse_event(text),
+    )

@@ -1,0 +1,263 @@
+"""The port through which readings are read, and the columns in which they come.
+
+Owns `ReadingStore`, `Readings` and bucketing. Values are exact to the bit for every kind. Must not
+know where readings are kept: the ledger alone now, a column store later, behind the same port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.contract.reading import Field, Kind, PointName, Quality, Value
+
+NS_PER_MS: Final = 1_000_000
+_MASK: Final = (1 << 64) - 1
+
+
+class Form(IntEnum):
+    """How the bits of a stored value are read."""
+
+    NONE = 0
+    F64 = 1
+    I64 = 2
+    U64 = 3
+    BOOL = 4
+    STRING = 5
+
+
+def normal_form(
+    field: NDArray[np.uint8], bits: NDArray[np.uint64], kind: Kind
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Wire fields and bits of one metric as (form, bits): floats widened, 32-bit integers extended."""
+    form = np.full(len(field), Form.U64 if kind is Kind.U64 else Form.I64, np.uint8)
+    form[field == Field.DOUBLE] = Form.F64
+    form[field == Field.NONE] = Form.NONE
+    form[field == Field.BOOLEAN] = Form.BOOL
+    form[field == Field.STRING] = Form.STRING
+    single = field == Field.FLOAT
+    if single.any():
+        bits = bits.copy()
+        narrow = bits[single].astype(np.uint32).view(np.float32)
+        bits[single] = narrow.astype(np.float64).view(np.uint64)
+        form[single] = Form.F64
+    short = field == Field.INT
+    if short.any() and kind is not Kind.U64:
+        bits = bits.copy()
+        bits[short] = bits[short].astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
+    return form, bits
+
+
+@dataclass(frozen=True, slots=True)
+class PointInfo:
+    """A point as its newest birth describes it; `retired` when that birth no longer lists it."""
+
+    point: PointName
+    kind: Kind
+    unit: str | None
+    period_ms: int | None
+    profile: str | None
+    retired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A point's newest reading by its own time, with its identity and ledger id."""
+
+    time_ns: int
+    value: Value | None
+    quality: Quality
+    reason: str
+    epoch: str
+    number: int
+    index: int
+    ledger: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """`start` <= time < `end` (ns): n readings, `bad` of them not usable; min, max and mean of the usable."""
+
+    start_ns: int
+    end_ns: int
+    n: int
+    bad: int
+    min: float | None
+    mean: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Readings:
+    """n readings of one point in columns, sorted by (time, epoch, number, index).
+
+    time_ns i64 UTC; form u8 (`Form`); bits u64 (index into `strings` for a string); quality u16;
+    reason u16 into `reasons`; epoch u16 into `epochs`; number i64; index i64; ledger i64: the id since
+    which the reading is known. For a foreign node `epochs` holds a session and number is the ledger id.
+    """
+
+    kind: Kind
+    time_ns: NDArray[np.int64]
+    form: NDArray[np.uint8]
+    bits: NDArray[np.uint64]
+    quality: NDArray[np.uint16]
+    reason: NDArray[np.uint16]
+    epoch: NDArray[np.uint16]
+    number: NDArray[np.int64]
+    index: NDArray[np.int64]
+    ledger: NDArray[np.int64]
+    strings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    epochs: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """Values as f64: NaN without a number (none, string); integers beyond 2**53 are rounded here only."""
+        out = np.full(len(self), np.nan)
+        for form, dtype in ((Form.F64, np.float64), (Form.I64, np.int64), (Form.U64, np.uint64)):
+            at = self.form == form
+            if at.any():
+                out[at] = self.bits[at].view(dtype)
+        truth = self.form == Form.BOOL
+        out[truth] = self.bits[truth]
+        return out
+
+    def usable(self) -> NDArray[np.bool_]:
+        """Quality good and a value present."""
+        good: NDArray[np.bool_] = (self.quality == Quality.GOOD) & (self.form != Form.NONE)
+        return good
+
+    def value_at(self, row: int) -> Value | None:
+        """One value, exact."""
+        return value_of(int(self.form[row]), int(self.bits[row]), self.strings)
+
+    def values(self) -> list[Value | None]:
+        """Every value, exact."""
+        pairs = zip(self.form.tolist(), self.bits.tolist(), strict=True)
+        return [value_of(form, bits, self.strings) for form, bits in pairs]
+
+    def rows(self) -> Iterator[tuple[int, Value | None, Quality, str, str, int, int]]:
+        """(time_ns, value, quality, reason, epoch, number, index), in order."""
+        columns = (self.time_ns, self.quality, self.reason, self.epoch, self.number, self.index)
+        for value, time_ns, quality, reason, epoch, number, index in zip(
+            self.values(), *(column.tolist() for column in columns), strict=True
+        ):
+            yield (
+                *(time_ns, value, Quality(quality), self.reasons[reason]),
+                *(self.epochs[epoch], number, index),
+            )
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Readings:
+        """The same tables with fewer rows."""
+        return Readings(
+            kind=self.kind,
+            time_ns=self.time_ns[rows],
+            form=self.form[rows],
+            bits=self.bits[rows],
+            quality=self.quality[rows],
+            reason=self.reason[rows],
+            epoch=self.epoch[rows],
+            number=self.number[rows],
+            index=self.index[rows],
+            ledger=self.ledger[rows],
+            strings=self.strings,
+            reasons=self.reasons,
+            epochs=self.epochs,
+        )
+
+
+class ReadingStore(Protocol):
+    """Readings of every point. `upto` is a ledger id: the answer as it was known there; None is now."""
+
+    def points(self) -> list[PointInfo]:
+        """Every point that a birth declared, by name."""
+        ...
+
+    def latest(self) -> dict[PointName, Latest]:
+        """The newest reading of every point that has one."""
+        ...
+
+    def read(
+        self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
+    ) -> Readings:
+        """Readings with from <= time < to; equal ones under different identities come once."""
+        ...
+
+    def buckets(
+        self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
+    ) -> list[Bucket]:
+        """At most `max_points` equal buckets of [from, to), the empty ones left out."""
+        ...
+
+    def count(self) -> int:
+        """Distinct readings committed (no events)."""
+        ...
+
+    def frontier_ns(self, group: str, node: str, *, upto: int | None = None) -> int | None:
+        """Everything of this node up to this wall time had arrived; None before the first segment."""
+        ...
+
+
+def value_of(form: int, bits: int, strings: tuple[str, ...]) -> Value | None:
+    """A Python value from its stored form."""
+    match form:
+        case Form.NONE:
+            return None
+        case Form.F64:
+            return float(np.uint64(bits).view(np.float64))
+        case Form.I64:
+            return bits - (1 << 64) if bits >> 63 else bits
+        case Form.U64:
+            return bits & _MASK
+        case Form.BOOL:
+            return bool(bits)
+        case _:
+            return strings[bits]
+
+
+def buckets_of(readings: Readings, *, from_ns: int, to_ns: int, max_points: int) -> list[Bucket]:
+    """Equal parts of [from, to) with their extremes: no reading is left out, so none can vanish.
+
+    Raises ValueError for an empty interval or max_points below 1.
+    """
+    if to_ns <= from_ns or max_points < 1:
+        msg = f"buckets need from < to and max_points >= 1, not {from_ns}..{to_ns} and {max_points}"
+        raise ValueError(msg)
+    width = -(-(to_ns - from_ns) // max_points)
+    inside = (readings.time_ns >= from_ns) & (readings.time_ns < to_ns)
+    readings = readings if inside.all() else readings.select(inside)
+    if not len(readings):
+        return []
+    cell = (readings.time_ns - from_ns) // width
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    value, usable = readings.value, readings.usable()
+    usable &= ~np.isnan(value)
+    n = np.diff(np.append(starts, len(cell)))
+    good = np.add.reduceat(usable.astype(np.int64), starts)
+    low = np.minimum.reduceat(np.where(usable, value, np.inf), starts)
+    high = np.maximum.reduceat(np.where(usable, value, -np.inf), starts)
+    total = np.add.reduceat(np.where(usable, value, 0.0), starts)
+    out = []
+    for row, at in enumerate(cell[starts].tolist()):
+        start = from_ns + at * width
+        some = bool(good[row])
+        out.append(
+            Bucket(
+                start_ns=start,
+                end_ns=min(start + width, to_ns),
+                n=int(n[row]),
+                bad=int(n[row] - good[row]),
+                min=float(low[row]) if some else None,
+                mean=float(total[row] / good[row]) if some else None,
+                max=float(high[row]) if some else None,
+            )
+        )
+    return out

@@ -1,0 +1,249 @@
+"""`ReadingStore` over the ledger alone: segments are found by time, decoded, and filtered by name.
+
+Owns the search, the merging of segments into sorted columns and the dropping of repeats. Serves what
+is projected: an entry beyond the projection's cursor is not seen yet. Must not know who asks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.store.decoded import SegmentCache
+from collector.store.ledger import Entry, Ledger
+from collector.store.projection import MetricInfo, Projection
+from collector.store.readings import (
+    NS_PER_MS,
+    Bucket,
+    Form,
+    Latest,
+    PointInfo,
+    Readings,
+    buckets_of,
+    normal_form,
+    value_of,
+)
+from gateway.contract.reading import Block, Kind, PointName, Quality
+
+TIME_MS_LIMIT: Final = 1 << 53
+"""Beyond any time that the wire carries: stands for an open end."""
+_MASK: Final = (1 << 64) - 1
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Columns of the segments found so far, with texts numbered over all of them."""
+
+    columns: list[tuple[NDArray[np.int64], ...]] = field(default_factory=list)
+    values: list[tuple[NDArray[np.uint8], NDArray[np.uint64]]] = field(default_factory=list)
+    flags: list[tuple[NDArray[np.uint16], NDArray[np.uint16]]] = field(default_factory=list)
+    strings: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def add(
+        self, *, block: Block, at: NDArray[np.int64], kind: Kind, epoch: int, number: int, known: int
+    ) -> None:
+        form, bits = normal_form(block.field[at], block.bits[at], kind)
+        if block.strings:
+            text = form == Form.STRING
+            if text.any():
+                table = np.array(
+                    [self.strings.setdefault(s, len(self.strings)) for s in block.strings], np.uint64
+                )
+                bits = bits.copy()
+                bits[text] = table[bits[text]]
+        reasons = np.array([self.reasons.setdefault(r, len(self.reasons)) for r in block.reasons], np.uint16)
+        n = len(at)
+        self.columns.append(
+            (
+                block.time_ms[at],
+                np.full(n, epoch, np.int64),
+                np.full(n, number, np.int64),
+                at,
+                np.full(n, known, np.int64),
+            )
+        )
+        self.values.append((form, bits))
+        self.flags.append((block.quality[at], reasons[block.reason[at]]))
+
+    def readings(self, kind: Kind, epochs: tuple[str, ...]) -> Readings:
+        time_ms, epoch, number, index, known = (
+            np.concatenate([np.empty(0, np.int64), *parts])
+            for parts in (zip(*self.columns, strict=True) if self.columns else [()] * 5)
+        )
+        form = np.concatenate([np.empty(0, np.uint8), *(part[0] for part in self.values)])
+        bits = np.concatenate([np.empty(0, np.uint64), *(part[1] for part in self.values)])
+        quality = np.concatenate([np.empty(0, np.uint16), *(part[0] for part in self.flags)])
+        reason = np.concatenate([np.empty(0, np.uint16), *(part[1] for part in self.flags)])
+        order = np.lexsort((index, number, epoch, time_ms))
+        return Readings(
+            kind=kind,
+            time_ns=time_ms[order] * NS_PER_MS,
+            form=form[order],
+            bits=bits[order],
+            quality=quality[order],
+            reason=reason[order],
+            epoch=epoch[order].astype(np.uint16),
+            number=number[order],
+            index=index[order],
+            ledger=known[order],
+            strings=tuple(self.strings),
+            reasons=tuple(self.reasons),
+            epochs=epochs,
+        )
+
+
+class LedgerReadings:
+    """The readings of every point, decoded from the ledger on demand."""
+
+    def __init__(self, *, ledger: Ledger, projection: Projection, cache: SegmentCache) -> None:
+        self._ledger = ledger
+        self._projection = projection
+        self._cache = cache
+
+    def points(self) -> list[PointInfo]:
+        """See `ReadingStore`."""
+        out = []
+        for row in self._projection.points():
+            group, node, device, name, kind = row[:5]
+            unit, period_ms, profile, retired = row[5:]
+            point = PointName(group, node, device, name)
+            out.append(PointInfo(point, Kind(kind), unit, period_ms, profile, bool(retired)))
+        return out
+
+    def latest(self) -> dict[PointName, Latest]:
+        """See `ReadingStore`."""
+        out = {}
+        for row in self._projection.latest():
+            group, node, device, name = row[:4]
+            time_ms, form, bits, text, quality = row[4:9]
+            reason, epoch, number, index, ledger = row[9:]
+            value = text if form == Form.STRING else value_of(form, bits & _MASK, ())
+            out[PointName(group, node, device, name)] = Latest(
+                time_ms * NS_PER_MS, value, Quality(quality), reason, epoch, number, index, ledger
+            )
+        return out
+
+    def count(self) -> int:
+        """See `ReadingStore`."""
+        return self._projection.count()
+
+    def frontier_ns(self, group: str, node: str, *, upto: int | None = None) -> int | None:
+        """See `ReadingStore`."""
+        frontier_ms = self._projection.frontier_ms(group, node, upto=upto)
+        return None if frontier_ms is None else frontier_ms * NS_PER_MS
+
+    def read(
+        self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
+    ) -> Readings:
+        """See `ReadingStore`."""
+        cursor = self._projection.cursor()
+        upto = cursor if upto is None else min(upto, cursor)
+        metrics = [(epoch, m) for epoch, m in self._projection.metrics_of(point) if m.born <= upto]
+        kind = metrics[-1][1].kind if metrics else Kind.F64
+        low_ms = -TIME_MS_LIMIT if from_ns is None else -(-from_ns // NS_PER_MS)
+        high_ms = TIME_MS_LIMIT if to_ns is None else -(-to_ns // NS_PER_MS)
+        epochs = tuple(sorted({epoch for epoch, _ in metrics}))
+        parts = _Parts()
+        if metrics and low_ms < high_ms:
+            entries = self._entries(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
+            self._collect(parts, entries, metrics=metrics, epochs=epochs, low_ms=low_ms, high_ms=high_ms)
+        return without_repeats(parts.readings(kind, epochs))
+
+    def buckets(
+        self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
+    ) -> list[Bucket]:
+        """See `ReadingStore`."""
+        readings = self.read(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
+        return buckets_of(readings, from_ns=from_ns, to_ns=to_ns, max_points=max_points)
+
+    def _entries(self, point: PointName, *, low_ms: int, high_ms: int, upto: int) -> list[Entry]:
+        entries = self._ledger.segments_of(
+            group=point.group,
+            node=point.node,
+            device=point.device,
+            t_min_ms=low_ms,
+            t_max_ms=high_ms - 1,
+            span_ms=self._projection.device_span_ms(point),
+            upto=upto,
+        )
+        rejected = self._projection.rejected(upto=upto)
+        return [entry for entry in entries if entry.id not in rejected]
+
+    def _collect(
+        self,
+        parts: _Parts,
+        entries: list[Entry],
+        *,
+        metrics: list[tuple[str, MetricInfo]],
+        epochs: tuple[str, ...],
+        low_ms: int,
+        high_ms: int,
+    ) -> None:
+        bindings: dict[str, list[MetricInfo]] = defaultdict(list)
+        for epoch, metric in metrics:
+            bindings[epoch].append(metric)
+        sessions = self._projection.sessions([entry.id for entry in entries if entry.epoch is None])
+        found = {
+            entry.id: (entry, epoch)
+            for entry in entries
+            if (epoch := entry.epoch or sessions.get(entry.id, "")) in bindings
+        }
+        for entry_id, data in self._cache.many(list(found)):
+            entry, epoch = found[entry_id]
+            block = data.block
+            for metric, at in rows_of(block, bindings[epoch]):
+                inside = at[(block.time_ms[at] >= low_ms) & (block.time_ms[at] < high_ms)]
+                if len(inside):
+                    parts.add(
+                        block=block,
+                        at=inside,
+                        kind=metric.kind,
+                        epoch=epochs.index(epoch),
+                        number=entry.number or entry_id,
+                        known=max(entry_id, metric.born),
+                    )
+
+
+def rows_of(block: Block, metrics: Iterable[MetricInfo]) -> Iterable[tuple[MetricInfo, NDArray[np.int64]]]:
+    """Which rows of a block belong to which of these bindings of ONE point: by alias, then by name.
+
+    A metric carried by name belongs to the newest binding of that name.
+    """
+    newest: MetricInfo | None = None
+    for metric in metrics:
+        newest = metric
+        if metric.alias is not None:
+            at = np.flatnonzero(block.key == np.uint64(metric.alias))
+            if len(at):
+                yield metric, at
+    if newest is not None and newest.name in block.names:
+        key = np.uint64(-block.names.index(newest.name) & _MASK)
+        yield newest, np.flatnonzero(block.key == key)
+
+
+def without_repeats(readings: Readings) -> Readings:
+    """Of readings equal in (time, value, quality) only the first; unequal ones at one time all stay."""
+    time_ns = readings.time_ns
+    if len(time_ns) < 2 or not (time_ns[1:] == time_ns[:-1]).any():
+        return readings
+    seen: set[tuple[int, int, int, int]] = set()
+    keep = np.ones(len(time_ns), np.bool_)
+    tied = np.zeros(len(time_ns), np.bool_)
+    tied[1:] = time_ns[1:] == time_ns[:-1]
+    tied[:-1] |= tied[1:]
+    for row in np.flatnonzero(tied).tolist():
+        key = (
+            int(time_ns[row]),
+            int(readings.form[row]),
+            int(readings.bits[row]),
+            int(readings.quality[row]),
+        )
+        keep[row] = key not in seen
+        seen.add(key)
+    return readings.select(keep)
