@@ -1,0 +1,481 @@
+"""The uplink's loop: carries out what the session decides, over links and the outbox.
+
+Owns one connection after the other, the thread in which the outbox is asked (SQLite blocks), and the
+log of loss and return. Must not decide anything that `session` or `window` can decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import structlog
+
+from gateway.contract.births import decode_state
+from gateway.contract.codec import ACKNOWLEDGE_METRIC, REBIRTH_METRIC, PayloadError, decode_command
+from gateway.contract.receipts import Receipt, ranges_of
+from gateway.contract.topics import NAMESPACE, Message, state_topic
+from gateway.link.client import Heard, Link, LinkError, Will
+from gateway.outbox.model import OutboxError
+from gateway.uplink.messages import Births, Messages, with_retired
+from gateway.uplink.session import (
+    Alarm,
+    Connect,
+    Disconnect,
+    Effect,
+    Park,
+    SendBirths,
+    SendSegments,
+    SendStatus,
+    Session,
+    Settle,
+    State,
+    Subscribe,
+)
+from gateway.uplink.window import Fetch, Item, Window
+
+if TYPE_CHECKING:
+    from gateway.outbox.model import Stored
+    from gateway.outbox.store import Outbox
+    from gateway.uplink.config import UplinkConfig
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 10.0
+SEND_TIMEOUT_S: Final = 20.0
+"""A peer that takes nothing for this long is gone, whatever TCP says."""
+LOOK_INTERVAL_S: Final = 1.0
+"""How often the outbox is looked at unasked: another process may have appended."""
+INBOX_MAX: Final = 1000
+"""Commands waiting to be read; receipts are cumulative, so the oldest may go."""
+NOTICES_MAX: Final = 1000
+"""Device deaths and births waiting to be said; the next NBIRTH says them all again."""
+FAREWELL_S: Final = 2.5
+"""For the last data and NDEATH on a stop; what does not make it is in the outbox."""
+NDEATH_TIMEOUT_S: Final = 1.0
+PUBLISHED_LEDGER: Final = "published"
+"""Stands for a ledger where receipts are optional: the broker has it, nobody vouches for more."""
+
+_log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkView:
+    """Figures for status displays. Counters run since the process started."""
+
+    state: State
+    connections: int
+    failures: int
+    in_flight_segments: int
+    in_flight_bytes: int
+    window_bytes: int
+    caught_up: bool
+    segments_sent: int
+    segments_historical: int
+    receipts: int
+    receipts_foreign: int
+    round_trip_s: float
+    reason: str
+
+
+class Uplink:
+    """One node's way to its collector. `run` until stopped; `wake` after each append."""
+
+    def __init__(
+        self,
+        *,
+        config: UplinkConfig,
+        group: str,
+        node: str,
+        outbox: Outbox,
+        births: Callable[[], Births],
+        on_alarm: Callable[[Alarm], None] | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self._group, self._node = group, node
+        self._outbox = outbox
+        self._births = births
+        self._on_alarm = on_alarm
+        self._now_ns = now_ns
+        self._messages = Messages(group=group, node=node, epoch=outbox.epoch)
+        window = Window(
+            bytes_max=int(config.window_bytes_max),
+            readings_per_s=config.backlog_readings_per_s_max,
+            draw=draw,
+        )
+        self._session = Session(
+            epoch=outbox.epoch,
+            window=window,
+            draw=draw,
+            receipt_host=config.receipt_host,
+            primary_host=config.primary_host,
+            receipts_required=config.receipts == "required",
+        )
+        self._outbox_thread = ThreadPoolExecutor(1, thread_name_prefix="uplink-outbox")
+        self._link: Link | None = None
+        self._bd_seq = 0
+        self._stir = asyncio.Event()
+        self._inbox: deque[Heard] = deque(maxlen=INBOX_MAX)
+        self._notices: deque[tuple[bool, str]] = deque(maxlen=NOTICES_MAX)
+        self._down: set[str] = set()
+        self._looked_at = float("-inf")
+        self._appended = True
+        self._renew = False
+        self._stopping = False
+        self._fetched: dict[int, Stored] = {}
+        self._connections = self._failures = self._sent = self._historical = self._receipts = 0
+        self._reason = ""
+        self._lost_logged = False
+
+    # -- called by the agent, on the loop
+
+    def wake(self) -> None:
+        """Something was appended to the outbox."""
+        self._appended = True
+        self._stir.set()
+
+    def renew_births(self) -> None:
+        """What the births say has changed: say them again."""
+        self._renew = True
+        self._stir.set()
+
+    def device_down(self, device: str) -> None:
+        """The device stopped answering: DDEATH, and again after each birth until `device_up`."""
+        self._down.add(device)
+        self._notices.append((False, device))
+        self._stir.set()
+
+    def device_up(self, device: str) -> None:
+        """The device answers again: DBIRTH."""
+        self._down.discard(device)
+        self._notices.append((True, device))
+        self._stir.set()
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._session.state
+
+    def view(self) -> UplinkView:
+        """Figures of this moment."""
+        window = self._session.window
+        return UplinkView(
+            state=self._session.state,
+            connections=self._connections,
+            failures=self._failures,
+            in_flight_segments=len(window.flights),
+            in_flight_bytes=window.in_flight_bytes,
+            window_bytes=window.size,
+            caught_up=self._session.state is State.ONLINE and window.caught_up,
+            segments_sent=self._sent,
+            segments_historical=self._historical,
+            receipts=self._receipts,
+            receipts_foreign=self._session.foreign_receipts,
+            round_trip_s=window.round_trip_s,
+            reason=self._reason,
+        )
+
+    # -- the loop
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, then within 5 s. An absent broker never ends it."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                now = self._now()
+                if Connect() in self._session.tick(now=now):
+                    await self._until_stopped(asyncio.create_task(self._connection()), stopping)
+                else:
+                    pause_s = self._session.next_at(now=now) - now
+                    await asyncio.wait((stopping,), timeout=pause_s)
+        finally:
+            stopping.cancel()
+            self._outbox_thread.shutdown(wait=False)
+
+    async def _until_stopped(
+        self, connection: asyncio.Task[None], stopping: asyncio.Task[Literal[True]]
+    ) -> None:
+        """The connection's end; after a stop it has `FAREWELL_S` to say goodbye."""
+        try:
+            await asyncio.wait((connection, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not connection.done():
+                self._stopping = True
+                self._stir.set()
+                await asyncio.wait((connection,), timeout=FAREWELL_S)
+        finally:
+            if not connection.done():
+                connection.cancel()
+                await asyncio.wait((connection,))
+        if not connection.cancelled():
+            connection.result()
+
+    async def _connection(self) -> None:
+        """One connection from CONNECT to its end, and what the session makes of the end."""
+        link: Link | None = None
+        try:
+            self._bd_seq = await self._ask(self._outbox.next_bd_seq)
+            link = self._link = self._make_link()
+            await link.connect(timeout_s=CONNECT_TIMEOUT_S)
+            closed = asyncio.ensure_future(link.wait_closed())
+            closed.add_done_callback(lambda _: self._stir.set())
+            await self._carry_out(self._session.connected())
+            await self._serve(link)
+        except (LinkError, OutboxError) as error:
+            self._failures += 1
+            self._note_loss(str(error))
+        finally:
+            self._link = None
+            if link is not None:
+                link.drop("the session ended")
+            self._session.lost(now=self._now())
+
+    def _make_link(self) -> Link:
+        topic, payload = self._messages.ndeath(bd_seq=self._bd_seq, sent_ms=self._now_ms())
+        self._inbox.clear()
+        return Link(
+            broker=self._config.endpoint(),
+            client_id=f"{self._group}.{self._node}",
+            will=Will(topic, payload, qos=1),
+            on_message=self._on_message,
+        )
+
+    def _on_message(self, heard: Heard) -> None:
+        self._inbox.append(heard)
+        self._stir.set()
+
+    async def _serve(self, link: Link) -> None:
+        """Hear, look, decide, send, until stopped or the link ends (LinkError)."""
+        while not self._stopping:
+            if not link.connected:
+                raise LinkError(await link.wait_closed(), where=str(link.broker))
+            self._stir.clear()
+            await self._take_inbox()
+            if self._session.state is State.DISCONNECTED:
+                await self._say_farewell(link)
+                return
+            await self._take_notices()
+            await self._look()
+            now = self._now()
+            effects = self._session.tick(now=now)
+            await self._carry_out(effects)
+            if not effects:
+                await self._pause(min(self._session.next_at(now=now) - now, LOOK_INTERVAL_S))
+        if self._session.state is State.ONLINE:
+            self._appended = True
+            await self._look()
+            await self._carry_out(self._session.tick(now=self._now()))
+        await self._say_farewell(link)
+
+    async def _pause(self, pause_s: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, pause_s)):
+                await self._stir.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        """Learn of appended segments: at once after `wake`, else once a second."""
+        now = self._now()
+        if self._session.state is State.ONLINE and (
+            self._appended or now - self._looked_at >= LOOK_INTERVAL_S
+        ):
+            self._appended = False
+            self._looked_at = now
+            self._session.appended(await self._ask(self._outbox.last_number))
+
+    async def _say_farewell(self, link: Link) -> None:
+        topic, payload = self._messages.ndeath(bd_seq=self._bd_seq, sent_ms=self._now_ms())
+        await link.publish_confirmed(topic, payload, qos=1, timeout_s=NDEATH_TIMEOUT_S)
+        await link.close()
+
+    # -- what is heard
+
+    async def _take_inbox(self) -> None:
+        effects: list[Effect] = []
+        if self._renew:
+            self._renew = False
+            effects += self._session.rebirth()
+        while self._inbox:
+            heard = self._inbox.popleft()
+            try:
+                effects += self._understand(heard)
+            except PayloadError as error:
+                _log.warning("message not understood", topic=heard.topic, error=str(error))
+        await self._carry_out(effects)
+
+    def _understand(self, heard: Heard) -> list[Effect]:
+        prefix, _, host = heard.topic.partition(f"{NAMESPACE}/STATE/")
+        if not prefix and host:
+            online, timestamp_ms = decode_state(heard.payload)
+            return self._session.host_state(host, online=online, timestamp_ms=timestamp_ms, now=self._now())
+        effects: list[Effect] = []
+        for name, value in decode_command(heard.payload):
+            if name == ACKNOWLEDGE_METRIC and isinstance(value, str):
+                effects += self._session.receipt(value)
+            elif name == REBIRTH_METRIC and value is True and SendBirths() not in effects:
+                effects += self._session.rebirth()
+        return effects
+
+    async def _take_notices(self) -> None:
+        while self._notices and self._session.state is State.ONLINE:
+            up, device = self._notices.popleft()
+            sent_ms = self._now_ms()
+            if not up:
+                self._publish(*self._messages.ddeath(device, sent_ms=sent_ms))
+                continue
+            whole, _ = with_retired(self._births(), await self._ask(self._outbox.bindings))
+            for births in whole.devices:
+                if births.device == device:
+                    self._publish(*self._messages.dbirth(births, sent_ms=sent_ms))
+
+    # -- effects
+
+    async def _carry_out(self, effects: Iterable[Effect]) -> None:
+        todo = deque(effects)
+        while todo:
+            todo.extendleft(reversed(await self._do(todo.popleft())))
+
+    async def _do(self, effect: Effect) -> list[Effect]:
+        """Carry out one effect; returns what the session answers to its outcome."""
+        match effect:
+            case Fetch():
+                return await self._fetch(effect)
+            case SendSegments():
+                await self._send(effect)
+            case Settle():
+                return await self._settle(effect.receipt)
+            case SendBirths():
+                return await self._send_births()
+            case Subscribe():
+                await self._subscribe(effect.hosts)
+                return self._session.subscribed()
+            case SendStatus():
+                status = await self._ask(self._outbox.status)
+                self._publish(*self._messages.status(status, sent_ms=self._now_ms()))
+            case Park():
+                await self._park(effect.numbers)
+            case Alarm():
+                self._alarm(effect)
+            case Disconnect():  # `_serve` leaves when it sees the state
+                self._note_loss(effect.reason)
+        return []
+
+    async def _subscribe(self, hosts: Iterable[str] = ()) -> None:
+        filters = [(self._messages.topic(Message.NCMD), 1), *((state_topic(host), 1) for host in hosts)]
+        await self._the_link().subscribe(filters, timeout_s=CONNECT_TIMEOUT_S)
+
+    async def _send_births(self) -> list[Effect]:
+        link = self._the_link()
+        self._notices.clear()
+        status = await self._ask(self._outbox.status)
+        whole, retired = with_retired(self._births(), await self._ask(self._outbox.bindings))
+        messages = self._messages.births(
+            whole, status, bd_seq=self._bd_seq, sent_ms=self._now_ms(), down=frozenset(self._down) | retired
+        )
+        for topic, payload in messages:
+            link.publish(topic, payload)
+            await link.drained(timeout_s=SEND_TIMEOUT_S)
+        effects = self._session.born(last_number=await self._ask(self._outbox.last_number), now=self._now())
+        self._note_return()
+        return effects
+
+    async def _fetch(self, fetch: Fetch) -> list[Effect]:
+        stored = await self._ask(
+            lambda: self._outbox.pending(
+                after=fetch.after, count_max=fetch.count_max, bytes_max=fetch.bytes_max
+            )
+        )
+        self._fetched = {segment.number: segment for segment in stored}
+        items = [Item(s.number, s.size, s.readings, s.parked) for s in stored]
+        return self._session.offered(fetch, items, now=self._now())
+
+    async def _send(self, effect: SendSegments) -> None:
+        link = self._the_link()
+        missing = [number for number in effect.numbers if number not in self._fetched]
+        if missing:
+            self._fetched = {s.number: s for s in await self._ask(self._outbox.fetch, effect.numbers)}
+        if effect.historical:
+            await self._ask(self._outbox.note_attempt, effect.numbers)
+        for number in effect.numbers:
+            stored = self._fetched.get(number)
+            if stored is not None:
+                link.publish(
+                    *self._messages.segment(stored, sent_ms=self._now_ms(), historical=effect.historical)
+                )
+        self._sent += len(effect.numbers)
+        self._historical += len(effect.numbers) if effect.historical else 0
+        self._fetched = {}
+        await link.drained(timeout_s=SEND_TIMEOUT_S)
+        if self._config.receipts == "optional":
+            await self._settle_published(effect.numbers)
+
+    async def _park(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            await self._ask(self._outbox.park, number)
+
+    async def _settle(self, receipt: Receipt) -> list[Effect]:
+        self._receipts += 1
+        done = await self._ask(self._outbox.settle, receipt)
+        return self._session.settlement(done, now=self._now())
+
+    async def _settle_published(self, numbers: tuple[int, ...]) -> None:
+        """Receipts are optional: delivered once the broker has it.
+
+        A broker works in order, so its answer to a repeated SUBSCRIBE says that it read all before.
+        """
+        await self._subscribe()
+        status = await self._ask(self._outbox.status)
+        receipt = Receipt(
+            host="-",
+            ledger=status.ledger or PUBLISHED_LEDGER,
+            epoch=self._outbox.epoch,
+            upto=status.upto,
+            ranges=ranges_of(numbers),
+        )
+        await self._ask(self._outbox.settle, receipt)
+        self._session.published(numbers, now=self._now())
+
+    # -- parts
+
+    def _alarm(self, alarm: Alarm) -> None:
+        _log.warning("uplink alarm", node=self._node, concern=alarm.concern, text=alarm.text)
+        if self._on_alarm is not None:
+            self._on_alarm(alarm)
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        self._the_link().publish(topic, payload)
+
+    def _the_link(self) -> Link:
+        assert self._link is not None, "effects are carried out within a connection"
+        return self._link
+
+    async def _ask(self, question: Callable[..., T], *args: object) -> T:
+        """Ask the outbox in its own thread, one question at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._outbox_thread, question, *args)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _now_ms(self) -> int:
+        return self._now_ns() // 1_000_000
+
+    def _note_loss(self, reason: str) -> None:
+        self._reason = reason
+        if not self._lost_logged:
+            self._lost_logged = True
+            _log.warning("uplink lost; readings are kept in the outbox", node=self._node, reason=reason)
+
+    def _note_return(self) -> None:
+        self._connections += 1
+        self._reason = ""
+        if self._lost_logged:
+            self._lost_logged = False
+            _log.info("uplink is back", node=self._node, attempts=self._failures)
