@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import time
 from pathlib import Path
-from typing import Final, Protocol
-
-from gateway.contract.segment import Clock
+from typing import Final
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _STA_UNSYNC: Final = 0x0040
@@ -42,21 +40,6 @@ class _Timex(ctypes.Structure):
     )
 
 
-class Clocks(Protocol):
-    """What the agent asks of clocks; tests bring their own."""
-
-    boot: str
-
-    def mono_ns(self) -> int:
-        """Nanoseconds of a clock that is never set, from the boot on."""
-
-    def wall_ns(self) -> int:
-        """Nanoseconds UTC since 1970."""
-
-    def trust(self) -> tuple[bool, float | None]:
-        """Whether the wall clock is synchronised, and the bound of its error in seconds if known."""
-
-
 class SystemClocks:
     """The machine's own clocks."""
 
@@ -82,16 +65,3 @@ class SystemClocks:
         if not synchronised or state.maxerror >= _MAXERROR_UNKNOWN_US:
             return synchronised, None
         return True, round(state.maxerror / 1e6, 6)
-
-
-def facts(clocks: Clocks, *, offset_ns: int | None = None) -> Clock:
-    """Clock facts now. With `offset_ns` (wall minus monotonic) the wall time of an earlier setting."""
-    mono = clocks.mono_ns()
-    wall = clocks.wall_ns() if offset_ns is None else mono + offset_ns
-    synchronised, bound_s = clocks.trust()
-    return Clock(clocks.boot, mono, wall, synchronised, bound_s)
-
-
-def ms_up(wall_ns: int) -> int:
-    """Milliseconds, rounded up: no reading is stamped before it was taken."""
-    return -(-wall_ns // 1_000_000)

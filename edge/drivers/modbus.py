@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 import structlog
 
-from edge.drivers.clock import Clocks, ms_up
 from edge.drivers.transport import LATE_S, Answer, ReadError, TcpTransport, Transport
+from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import Columns, missed
 from edge.model.decode import decode_answers, mark_wrong_device
 from edge.model.schedule import SlotTrack

@@ -24,7 +24,7 @@ from edge.model.points import Table
 from gateway.contract.reading import Reason
 
 if TYPE_CHECKING:
-    from edge.drivers.clock import Clocks
+    from edge.model.clocks import Clocks
     from edge.model.plan import Request
 
 CONNECT_TIMEOUT_S: Final = 3.0
