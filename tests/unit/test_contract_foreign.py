@@ -158,3 +158,30 @@ def test_a_damaged_payload_still_tells_its_identity() -> None:
     assert found is not None
     assert str(found) == text
     assert peek_segment(raw[:60]) is None
+
+
+def test_long_payloads_are_judged_like_short_ones() -> None:
+    metrics: list[dict[str, Any]] = [
+        {"alias": 1, "timestamp": NOW + i, "double_value": i / 2} for i in range(100)
+    ]
+    metrics[40]["double_value"] = math.nan
+    metrics[41]["double_value"] = -math.inf
+    metrics[42]["alias"] = 0
+    data = decode_data(wire.Payload(timestamp=NOW, metrics=metrics).SerializeToString())
+    block = data.block
+    assert not data.historical
+    assert [block.value_of(i, Kind.F64) for i in range(39, 44)] == [19.5, None, None, 21.0, 21.5]
+    assert [block.reasons[code] for code in block.reason[39:44]] == [
+        "",
+        "not_a_number",
+        "not_a_number",
+        "",
+        "",
+    ]
+    assert [block.name_of(i) for i in range(41, 44)] == [None, "alias:0", None]
+    # Written by hand: our encoder puts is_historical behind the value, where protobuf puts it before.
+    late = b"".join(
+        b"\x12" + bytes([len(raw) + 2]) + raw + b"\x28\x01"
+        for raw in (wire.Metric(**metric).SerializeToString() for metric in metrics[:40] + metrics[43:])
+    )
+    assert decode_data(late).historical
