@@ -28,7 +28,7 @@ def carry_out(db: apsw.Connection, receipt: Receipt, *, now_ns: int) -> Settleme
         if todo.beyond_upto > known.beyond_upto:
             db.execute("UPDATE state SET beyond_upto = ?", (min(todo.beyond_upto, model.NUMBER_MAX),))
         return Settlement(upto=known.upto, ignored=todo.ignored, beyond=todo.ignored is Ignored.BEYOND_LAST)
-    reopened = _reopen(db, todo.uncovered)
+    reopened = 0 if todo.reopened is None else _reopen(db, todo.uncovered)
     settled = _settle(db, todo.cover, now_ns=now_ns)
     resend, parked, absent = _refuse(db, receipt.refused, now_ns=now_ns)
     if (receipt.ledger, receipt.upto) != (known.ledger, known.upto):
@@ -75,8 +75,6 @@ def _settle(db: apsw.Connection, cover: Sequence[Range], *, now_ns: int) -> list
 
 def _reopen(db: apsw.Connection, uncovered: Sequence[Range]) -> int:
     """Un-settle what is kept in these ranges, as if never sent; what was parked gets another chance too."""
-    if not uncovered:
-        return 0
     db.execute(
         "UPDATE segment INDEXED BY segment_parked SET attempts = 0, refused_at = NULL, parked_ns = NULL"
         " WHERE parked_ns IS NOT NULL AND settled_ns IS NULL"

@@ -228,6 +228,14 @@ def test_a_collector_restored_from_a_backup_gets_again_what_is_kept(
     assert outbox.status().depth_readings == 9
 
 
+def test_a_new_ledger_gives_a_parked_segment_another_chance(outbox: Outbox) -> None:
+    outbox.append([a_draft()])
+    outbox.settle(receipt(outbox, 1, refused=(1,)))
+    outbox.park(1)
+    assert outbox.settle(receipt(outbox, 1, ledger="2" * 16)).newly == 1
+    assert numbers(outbox) == []
+
+
 def test_receipted_segments_are_kept_for_days(outbox: Outbox, wall: Wall) -> None:
     outbox.append([a_draft() for _ in range(4)])
     outbox.settle(receipt(outbox, 3))
