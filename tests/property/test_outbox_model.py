@@ -202,6 +202,6 @@ def _members(done: Settlement) -> set[int]:
 
 
 OutboxAgainstList.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestOutboxAgainstList = OutboxAgainstList.TestCase

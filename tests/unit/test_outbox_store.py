@@ -249,6 +249,18 @@ def test_receipted_segments_are_kept_for_days(outbox: Outbox, wall: Wall) -> Non
     assert outbox.append([a_draft()])[0].number == 5
 
 
+def test_the_newest_may_be_pruned_before_an_older_one(outbox: Outbox, wall: Wall) -> None:
+    outbox.append([a_draft() for _ in range(2)])
+    outbox.settle(receipt(outbox, 0, (2, 2)))
+    wall.ns += 8 * DAY_NS
+    assert outbox.prune() == 1
+    outbox.close()
+    with Outbox.open(outbox.path, now_ns=wall) as again:
+        assert again.recovery is None
+        assert numbers(again) == [1]
+        assert again.append([a_draft()])[0].number == 3
+
+
 def test_the_figures(outbox: Outbox, wall: Wall) -> None:
     assert outbox.status().oldest_ms is None
     assert outbox.status().forecast_full_s is None
