@@ -16,6 +16,7 @@ import io
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,9 @@ POLL_S: Final = 0.02
 RECONNECT_S: Final = 1.0
 _UNITS: Final = ("s", "ms", "iso")
 _TIME_NAMES: Final = ("time", "timestamp", "datetime", "date", "ts")
-_OPTIONS: Final = re.compile(r"^(?P<path>.*?)(?::(?P<options>(?:time|unit|origin|zone|points)=.*))?$", re.DOTALL)
+_OPTIONS: Final = re.compile(
+    r"^(?P<path>.*?)(?::(?P<options>(?:time|unit|origin|zone|points)=.*))?$", re.DOTALL
+)
 _NEXT_OPTION: Final = re.compile(r",(?=(?:time|unit|origin|zone|points)=)")
 _SUFFIXES: Final = (".gz", ".csv", ".tsv", ".txt")
 
@@ -45,7 +48,7 @@ class Row:
     """One message: `ts` is Unix ms, values are None where the log has none."""
 
     time_ms: int
-    values: Mapping[str, float | bool | str | None]
+    values: Mapping[str, float | None]
 
     def payload(self) -> bytes:
         """JSON {column: value, …, "ts": Unix ms}; no value is null."""
@@ -89,7 +92,9 @@ class Log:
             raise ReplayError(f"{path}: unit={unit} is none of {', '.join(_UNITS)}")
         zone = _zone(path, given.get("zone"))
         origin_ms = 0 if "origin" not in given else _iso_ms(given["origin"], zone, where=f"{path}: origin")
-        points = tuple(given["points"].split("+")) if "points" in given else tuple(c for c in columns if c != time)
+        points = (
+            tuple(given["points"].split("+")) if "points" in given else tuple(c for c in columns if c != time)
+        )
         for name in points:
             if name not in columns:
                 raise ReplayError(f"{path}: there is no column {name!r}; it has {', '.join(columns)}")
@@ -129,10 +134,11 @@ def stem_of(path: Path) -> str:
 
 def _opened(path: Path) -> io.TextIOWrapper:
     try:
-        raw = gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+        is_packed = path.name.lower().endswith(".gz")
+        raw = gzip.open(path, "rb") if is_packed else path.open("rb")  # noqa: SIM115 - the wrapper closes it
     except OSError as error:
         raise ReplayError(f"{path}: {error.strerror}") from error
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]  # both are readable
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
 
 def _dialect(path: Path) -> type[csv.Dialect]:
@@ -154,7 +160,9 @@ def _columns(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ReplayError(f"{path}: not readable as text: {error}") from error
     if len(columns) < 2 or len(set(columns)) != len(columns):
-        raise ReplayError(f"{path}: the first line must name at least two different columns, one of them a time")
+        raise ReplayError(
+            f"{path}: the first line must name at least two different columns, one of them a time"
+        )
     return columns
 
 
@@ -192,10 +200,10 @@ def _iso_ms(text: str, zone: dt.tzinfo, *, where: str) -> int:
         raise ReplayError(f"{where}: {text!r} is not an ISO 8601 time") from None
     aware = time if time.tzinfo is not None else time.replace(tzinfo=zone)
     span = aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return -(-span // dt.timedelta(milliseconds=1)) if False else -((-span) // dt.timedelta(milliseconds=1))
+    return -(-span // dt.timedelta(milliseconds=1))  # rounded up
 
 
-def _value(text: str | None) -> float | bool | str | None:
+def _value(text: str | None) -> float | None:
     """A number, or None for empty and for what is not a finite number."""
     cleaned = (text or "").strip()
     if not cleaned:
@@ -209,17 +217,17 @@ def _value(text: str | None) -> float | bool | str | None:
 
 @dataclass(slots=True)
 class Progress:
-    """Rows published and rows stored by the hearing gateway."""
+    """How far a replay is. `readings` counts one for each point of a published message."""
 
-    rows: int = 0
     published: int = 0
+    readings: int = 0
     stored: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replayer:
-    """Publishes logs one after the other; `stored()` says how many messages the gateway has on disk."""
+    """Publishes logs one after the other; `stored()`: how many of their readings the gateway has on disk."""
 
     host: str
     port: int
@@ -230,24 +238,31 @@ class Replayer:
 
     async def run(self) -> None:
         """Until every row has been stored; reconnects for ever. Raises ReplayError for an unreadable row."""
-        rows = ((log.topic, row.payload()) for log in self.logs for row in log.rows())
-        waiting: tuple[str, bytes] | None = next(rows, None)
+        ahead: deque[int] = deque()
+        rows = ((log, row) for log in self.logs for row in log.rows())
+        waiting = next(rows, None)
         while waiting is not None:
             try:
                 async with aiomqtt.Client(self.host, self.port, identifier=self.client_id) as client:
                     while waiting is not None:
-                        await self._room(WINDOW_MESSAGES - 1)
-                        await client.publish(waiting[0], waiting[1], qos=1, timeout=PUBLISH_TIMEOUT_S)
+                        await self._room(ahead, WINDOW_MESSAGES - 1)
+                        log, row = waiting
+                        await client.publish(log.topic, row.payload(), qos=1, timeout=PUBLISH_TIMEOUT_S)
                         self.progress.published += 1
+                        self.progress.readings += len(log.points)
+                        ahead.append(self.progress.readings)
                         waiting = next(rows, None)
             except aiomqtt.MqttError:
                 await asyncio.sleep(RECONNECT_S)
-        await self._room(0)
+        await self._room(ahead, 0)
         self.progress.finished.set()
 
-    async def _room(self, ahead_max: int) -> None:
+    async def _room(self, ahead: deque[int], ahead_max: int) -> None:
         """Wait until at most `ahead_max` published messages are not stored."""
-        while self.progress.published - self.progress.stored > ahead_max:
-            self.progress.stored = self.stored()
-            if self.progress.published - self.progress.stored > ahead_max:
+        while len(ahead) > ahead_max:
+            readings = self.stored()
+            while ahead and ahead[0] <= readings:
+                ahead.popleft()
+                self.progress.stored += 1
+            if len(ahead) > ahead_max:
                 await asyncio.sleep(POLL_S)

@@ -6,10 +6,9 @@ publish; what could not be sent while the broker was away is not repeated, like 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,15 +22,16 @@ _log = logging.getLogger("telomere.sim")
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Publishes `message()` on `topic` at every whole multiple of `period_s` of the wall clock."""
+    """Publishes `message()` on `topic`, and again when it says that the next one is due."""
 
     host: str
     port: int
     topic: str
     client_id: str
-    period_s: float
     message: Callable[[], tuple[float, Mapping[str, object]]]
     """Seconds until the next message is due, and the message due now."""
+    pause: Callable[[float], Awaitable[None]]
+    """How to wait for so many seconds; `deploy` owns the clock."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -45,10 +45,10 @@ class Publisher:
                 if not away:
                     _log.warning("%s: broker %s:%d is away: %s", self.client_id, self.host, self.port, error)
                 away = True
-                await asyncio.sleep(RECONNECT_S)
+                await self.pause(RECONNECT_S)
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         while True:
             wait_s, body = self.message()
             await client.publish(self.topic, json.dumps(body), qos=1, timeout=PUBLISH_TIMEOUT_S)
-            await asyncio.sleep(wait_s)
+            await self.pause(wait_s)

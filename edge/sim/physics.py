@@ -230,7 +230,7 @@ def shipper(state: Floats, drive: Bytes, phase_s: float, every: int, out: Floats
             room = 21.0 + 0.8 * math.sin((phase_s + at) * 7.2722e-5)
             if leak:
                 tau = 60.0 * max(1.0, drive[at, 2] + 256.0 * drive[at, 3])
-                mass = max(0.0, mass - 0.05)
+                mass = max(0.0, mass - 600.0 / tau)
                 if mass <= 0.0:
                     cavity += (room - cavity) / tau
             else:
