@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -43,7 +43,7 @@ _DEVICE_FAULTS: Final = frozenset({Reason.TIMEOUT, Reason.DISCONNECTED, Reason.B
 class Sink(Protocol):
     """Where readings go: the agent's intake."""
 
-    def put(self, device: str, columns: list[Columns], *, offset_ns: int) -> None:
+    def put(self, device: str, columns: Sequence[Columns], *, offset_ns: int) -> None:
         """Take readings made while wall minus monotonic time was `offset_ns`. Never blocks."""
 
 

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from edge.keep.drafts import Shape, event_draft
+from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
 from edge.model.clocks import Clocks, facts
 from edge.model.columns import Columns
@@ -58,6 +59,7 @@ class Intake:
         clocks: Clocks,
         shape: Shape,
         watches: LimitWatches,
+        quarantine: Quarantine,
         flush_s: float,
         wake: Callable[[], None],
     ) -> None:
@@ -65,6 +67,7 @@ class Intake:
         self._clocks = clocks
         self._shape = shape
         self._watches = watches
+        self._quarantine = quarantine
         self._flush_s = flush_s
         self._wake = wake
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="outbox")
@@ -72,6 +75,7 @@ class Intake:
         self._held = 0
         self._drafts: list[Draft] = []
         self._then: list[Callable[[], None]] = []
+        self._unusable: list[tuple[int, str, str, bytes]] = []
         self._urgent = asyncio.Event()
         self._offset_ns: int | None = None
         self._stuck = False
@@ -108,6 +112,11 @@ class Intake:
         """Take an event; it is flushed at once."""
         self._drafts.append(event_draft(event, facts(self._clocks, offset_ns=self._offset_ns)))
         self._urgent.set()
+
+    def unusable(self, heard: tuple[int, str, str, bytes], *, then: Callable[[], None]) -> None:
+        """Keep a message (wall_ns, topic, reason, payload) that is no reading; `then` as for `put`."""
+        self._unusable.append(heard)
+        self._then.append(then)
 
     def flush_soon(self) -> None:
         """Flush without waiting for the interval."""
@@ -167,6 +176,10 @@ class Intake:
         self._seal(clock)
         drafts, self._drafts = self._drafts, []
         then, self._then = self._then, []
+        unusable, self._unusable = self._unusable, []
+        if unusable:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._quarantine.add, unusable)
         if drafts:
             # One transaction; segments in order of their first reading, so that a backlog drains in order.
             drafts.sort(key=lambda draft: int(draft.block.time_ms[0]))
@@ -205,10 +218,6 @@ class Intake:
                 self._drafts.extend(self._shape.draft(device, cut, clock) for cut in self._shape.cut(parts))
         self._buffers.clear()
         self._held = 0
-
-    async def on_disk(self, work: Callable[[], None]) -> None:
-        """Run blocking work of the data folder in the writer's thread."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     def close(self) -> None:
         """End the writer's thread; what it is doing is finished first."""

@@ -42,5 +42,11 @@ class Quarantine:
 
 def _line(wall_ns: int, topic: str, reason: str, payload: bytes) -> str:
     kept = base64.b64encode(payload[:PAYLOAD_BYTES_MAX]).decode()
-    record = {"received_ns": str(wall_ns), "topic": topic, "reason": reason, "bytes": len(payload), "payload": kept}
+    record = {
+        "received_ns": str(wall_ns),
+        "topic": topic,
+        "reason": reason,
+        "bytes": len(payload),
+        "payload": kept,
+    }
     return json.dumps(record, sort_keys=True) + "\n"

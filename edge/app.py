@@ -1,0 +1,250 @@
+"""The agent, wired: poll or hear → decode → stamp → judge limits → append → publish → await receipt.
+
+The page on which the edge can be read from top to bottom. Owns the order in which parts start and
+stop; every part owns its own work. A clean stop takes at most 5 s: no new question, answers under
+way are stored, buffers flushed, the uplink says goodbye, the outbox is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+
+from edge.config import EdgeConfig
+from edge.drivers.clock import SystemClocks
+from edge.drivers.modbus import Bus, Poller, tcp
+from edge.drivers.mqtt import Listener
+from edge.keep.drafts import Shape
+from edge.keep.history import backfill
+from edge.keep.intake import LAST_FLUSH, Intake
+from edge.keep.quarantine import Quarantine
+from edge.keep.watch import LimitWatches
+from edge.model.clocks import Clocks
+from gateway.contract.births import MetricBirth
+from gateway.contract.events import AgentDown, ConfigChange
+from gateway.contract.reading import Value, value_from_bits
+from gateway.contract.segment import Clock
+from gateway.outbox.model import PointBinding
+from gateway.outbox.store import Outbox
+from gateway.uplink.drain import Uplink
+from gateway.uplink.messages import Births, DeviceBirths
+
+__all__ = ["Agent", "agent_version", "backfill", "bind", "open_outbox"]
+
+log = structlog.get_logger()
+
+DRIVERS_STOP_S: Final = 3.2
+"""For answers under way: longer than the longest allowed timeout."""
+LOOK_S: Final = 0.25
+"""How soon an event appended by another process is sent."""
+CONFIG_FACT: Final = "agent.config"
+
+
+def agent_version() -> str:
+    """What produced the data, as NBIRTH says it."""
+    return version("telomere")
+
+
+def open_outbox(config: EdgeConfig, clocks: Clocks | None = None) -> Outbox:
+    """The outbox of this gateway. Blocking; raises OutboxError."""
+    now_ns = (clocks or SystemClocks()).wall_ns
+    return Outbox.open(config.outbox_path, now_ns=now_ns, config=config.outbox)
+
+
+def bind(config: EdgeConfig, outbox: Outbox) -> dict[PointBinding, int]:
+    """The key of every point: its persisted alias, or a number of this run when points travel by name."""
+    bindings = config.bindings()
+    if config.uplink.aliases:
+        return outbox.bind(bindings)
+    return {binding: number for number, binding in enumerate(bindings, start=1)}
+
+
+class Agent:
+    """One gateway. `run` until stopped; an absent broker or device never ends it."""
+
+    def __init__(self, config: EdgeConfig, *, clocks: Clocks | None = None) -> None:
+        self.config = config
+        self._clocks: Clocks = clocks or SystemClocks()
+        self._keys: dict[PointBinding, int] = {}
+        self._intake: Intake | None = None
+        self.uplink: Uplink | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, wait, stop everything. Raises OutboxError when the store cannot be used."""
+        loop = asyncio.get_running_loop()
+        outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
+        try:
+            self._keys = await loop.run_in_executor(None, bind, self.config, outbox)
+            intake = self._intake = self._make_intake(outbox)
+            self.uplink = Uplink(
+                config=self.config.uplink,
+                group=self.config.gateway.group,
+                node=self.config.gateway.node,
+                outbox=outbox,
+                births=self.births,
+                now_ns=self._clocks.wall_ns,
+            )
+            await self._say_what_changed(outbox, intake)
+            await self._supervise(stop, outbox, intake, self.uplink)
+            intake.close()
+        finally:
+            await loop.run_in_executor(None, outbox.close)
+
+    def _make_intake(self, outbox: Outbox) -> Intake:
+        return Intake(
+            outbox=outbox,
+            clocks=self._clocks,
+            shape=Shape.of(self.config, self._keys),
+            watches=LimitWatches(
+                node=f"{self.config.gateway.group}/{self.config.gateway.node}",
+                rules=self.config.limits,
+                aliases=self._keys,
+            ),
+            quarantine=Quarantine(self.config.gateway.data_dir),
+            flush_s=self.config.uplink.flush_interval_ms / 1000,
+            wake=lambda: self.uplink.wake() if self.uplink is not None else None,
+        )
+
+    async def _supervise(self, stop: asyncio.Event, outbox: Outbox, intake: Intake, uplink: Uplink) -> None:
+        """Run all tasks until `stop` or until one fails; then stop them in the order of the data's way."""
+        halt, flushed, farewell = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        drivers = [_task(work) for work in self._drivers(halt, intake)]
+        writer = _task(intake.run(flushed))
+        sender = _task(uplink.run(farewell))
+        looking = _task(self._look(outbox, uplink))
+        stopping = _task(_until(stop))
+        try:
+            await asyncio.wait(
+                [*drivers, writer, sender, looking, stopping], return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            halt.set()
+            await _finish(drivers, DRIVERS_STOP_S)
+            flushed.set()
+            await _finish([writer], None)
+            farewell.set()
+            stopping.cancel()
+            looking.cancel()
+            await _finish([sender], None)
+        for task in (*drivers, writer, sender, looking):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    def _drivers(self, halt: asyncio.Event, intake: Intake) -> list[Coroutine[Any, Any, None]]:
+        """One task a device or source. A bus that is not built yet is refused before we come here."""
+        buses = {name: Bus.of(section) for name, section in self.config.buses.items()}
+        work: list[Coroutine[Any, Any, None]] = []
+        for device in self.config.devices:
+            poller = Poller(
+                device=device,
+                bus=buses[device.bus],
+                make=tcp(self.config.buses[device.bus], device, self._clocks),
+                keys=self._names_of(device.id),
+                clocks=self._clocks,
+                sink=intake,
+            )
+            work.append(poller.run(halt))
+        for source in self.config.sources:
+            listener = Listener(
+                source=source,
+                keys={device.id: self._names_of(device.id) for device in source.devices},
+                clocks=self._clocks,
+                sink=intake,
+            )
+            work.append(listener.run(halt))
+        return work
+
+    def _names_of(self, device: str) -> dict[str, int]:
+        return {binding.name: key for binding, key in self._keys.items() if binding.device == device}
+
+    async def _look(self, outbox: Outbox, uplink: Uplink) -> None:
+        """See what another process appended (`edge event`) and have it sent."""
+        loop = asyncio.get_running_loop()
+        seen = None
+        while True:
+            now = await loop.run_in_executor(None, outbox.data_version)
+            if seen is not None and now != seen:
+                uplink.wake()
+            seen = now
+            await asyncio.sleep(LOOK_S)
+
+    async def _say_what_changed(self, outbox: Outbox, intake: Intake) -> None:
+        """Events of a start: how long no agent ran, and another configuration than the last time."""
+        loop = asyncio.get_running_loop()
+        last = await loop.run_in_executor(None, outbox.recall, LAST_FLUSH)
+        known = await loop.run_in_executor(None, outbox.recall, CONFIG_FACT)
+        now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._clocks.wall_ns() // 1000)
+        if last is not None:
+            before = Clock.parse(last)
+            ended = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=before.wall_ns // 1000)
+            if ended < now:
+                down = AgentDown(id=uuid.uuid4().hex, time=now, boot=before.boot, from_=ended, to=now)
+                intake.event(down)
+        if known != self.config.hash:
+            change = ConfigChange(
+                id=uuid.uuid4().hex,
+                time=now,
+                config_hash=self.config.hash,
+                previous_hash=known or "",
+                limits_hash=self.config.limits_hash,
+                agent_version=agent_version(),
+            )
+            intake.event(change)
+            await loop.run_in_executor(None, outbox.remember, CONFIG_FACT, self.config.hash)
+
+    # -- what the uplink asks
+
+    def births(self) -> Births:
+        """Every metric with its last value, as the NBIRTH and DBIRTHs of this moment say it."""
+        devices: dict[str, list[MetricBirth]] = {}
+        for binding, key in self._keys.items():
+            devices.setdefault(binding.device, []).append(self._metric(binding, key))
+        return Births(
+            agent_version=agent_version(),
+            config_hash=self.config.hash,
+            limits_hash=self.config.limits_hash,
+            devices=tuple(
+                DeviceBirths(device=device, metrics=tuple(metrics)) for device, metrics in devices.items()
+            ),
+        )
+
+    def _metric(self, binding: PointBinding, key: int) -> MetricBirth:
+        last = None if self._intake is None else self._intake.last.get(key)
+        value: Value | None = None
+        if last is not None:
+            value = last.text or value_from_bits(last.field, last.bits, binding.kind, ("",))
+        return MetricBirth(
+            name=binding.name,
+            kind=binding.kind,
+            alias=key if self.config.uplink.aliases else None,
+            unit=binding.unit,
+            period_ms=binding.period_ms or None,
+            profile=binding.profile,
+            value=value,
+            time_ms=0 if last is None else last.time_ms,
+        )
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work)
+
+
+async def _finish(tasks: list[asyncio.Task[None]], timeout_s: float | None) -> None:
+    """Wait for tasks that were told to stop; those that do not are cancelled."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=timeout_s)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
