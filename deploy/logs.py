@@ -36,8 +36,8 @@ def configure() -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,  # stderr is looked up anew: lines are rare, and it may be replaced
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -41,7 +41,8 @@ HISTORY = {
 
 @pytest.fixture
 def telomere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Telomere:
-    """Runs one command in this process: exit code, stdout, stderr."""
+    """Runs one command in this process, with its logging as the test set it: exit code, stdout, stderr."""
+    monkeypatch.setattr("deploy.logs.configure", lambda: None)
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["telomere", *words])
@@ -171,6 +172,7 @@ def test_a_bug_of_ours_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: object, **__: object) -> int:
         raise KeyError("ours")
 
+    monkeypatch.setattr("deploy.logs.configure", lambda: None)
     monkeypatch.setattr("deploy.cli_edge.check", fail)
     monkeypatch.setattr(sys, "argv", ["telomere", "edge", "check", "--config", "e.toml"])
     with pytest.raises(KeyError, match="ours"):
@@ -184,6 +186,28 @@ def test_an_edge_install_needs_nothing_of_the_collector() -> None:
         "sys.exit(f'imported: {bad}' if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(("level", "seen"), [("info", ["one", "three"]), ("warning", ["three"])])
+def test_log_lines_go_to_stderr_in_one_form(level: str, seen: list[str]) -> None:
+    script = (
+        "import logging, structlog\n"
+        "log = structlog.get_logger()\n"
+        "from deploy import logs; logs.configure()\n"
+        "log.info('one', depth=3); log.debug('two'); logging.getLogger('lib').warning('three')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"TELOMERE_LOG": level},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert [line.partition("event=")[2].split()[0] for line in lines] == seen
+    assert all(line.startswith("timestamp=") and " level=" in line for line in lines)
 
 
 @pytest.mark.usefixtures("collector")
