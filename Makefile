@@ -11,12 +11,13 @@ test: $(READY)
 	@deploy/bootstrap.sh apt mosquitto chromium
 	$(BIN)/pytest $(ARGS)
 
+# Every step runs, so that all faults are seen at once; the exit code is 1 if any failed.
 check: $(READY)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tests/shape/gates.py
+	@failed=0; \
+	for step in "ruff check" "ruff format --check" "mypy" "lint-imports --no-logo" "python tests/shape/gates.py"; do \
+	  echo "--- $$step"; $(BIN)/$$step || failed=1; \
+	done; \
+	exit $$failed
 
 bench soak fuzz:
 	@echo "make $@: not built yet" >&2; exit 2
