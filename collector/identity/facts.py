@@ -159,6 +159,26 @@ class Facts:
             candidates=sorted(found),
         )
 
+    def links_where(
+        self, *, subject: str | None = None, object: str | None = None, role: str | None = None
+    ) -> list[Link]:
+        """Links by start, rejected ones too; subject and object by id, name or bare number."""
+        subjects = None if subject is None else self._answering(subject)
+        objects = None if object is None else self._answering(object)
+        found = [
+            link
+            for link in self.links.values()
+            if (subjects is None or link.subject in subjects)
+            and (objects is None or link.object in objects)
+            and (role is None or link.role == role)
+        ]
+        return sorted(found, key=lambda link: (link.from_ns, link.id))
+
+    def _answering(self, text: str) -> set[str]:
+        kinds = set(_THING_KINDS.values())
+        named = {thing for kind in kinds for thing in _candidates(self.things, kind, text)}
+        return {text, text.removeprefix("point:"), *named}
+
     def link(self, text: str) -> Link:
         """A link by its id, with or without `link:`; else UnknownIdentityError."""
         found = self.links.get(text) or self.links.get(f"link:{text}")

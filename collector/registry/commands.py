@@ -9,6 +9,7 @@ accepted and shown as an exception; a contradiction with a fixed identity is ref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, Final
 
@@ -49,15 +50,16 @@ class Registry:
     def __init__(self, *, journal: Journal, acts: Callable[[int | None], Iterable[ScanAct]]) -> None:
         self.journal = journal
         self._acts = acts
-        self._cached: tuple[tuple[int, int], Facts] | None = None
+        self._cached: tuple[tuple[int, int, int], Facts] | None = None
 
     def facts(self, position: Position) -> Facts:
-        """What was known at a position. The last answer is kept."""
-        key = (position.ledger, position.journal)
+        """What was known at a position. The last fold is kept: most positions differ by readings only."""
+        acts = [act for act in self._acts(position.ledger) if act.ledger <= position.ledger]
+        key = (position.journal, len(acts), max((act.ledger for act in acts), default=0))
         cached = self._cached
-        if cached is not None and cached[0] == key and cached[1].position == position:
-            return cached[1]
-        facts = fold(self.journal.rows(upto=position.journal), self._acts(position.ledger), position)
+        if cached is not None and cached[0] == key:
+            return replace(cached[1], position=position)
+        facts = fold(self.journal.rows(upto=position.journal), acts, position)
         self._cached = (key, facts)
         return facts
 
