@@ -166,7 +166,6 @@ receipt_host = "{story.HOST}"
         points = (
             ("temperature", "/t", "Cel", "\nrange = [-200, 60]"),
             ("ln2_mass", "/ln2", "kg", ""),
-            ("lid", "/lid", "1", '\nkind = "bool"'),
         )
         head = f'[[source]]\nid = "cold-room"\nurl = "mqtt://127.0.0.1:{self.ports.broker}"\n'
         return (
