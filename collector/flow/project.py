@@ -56,7 +56,7 @@ class Projector:
                 self._connection.execute(
                     "UPDATE meta SET value = ? WHERE key = 'cursor'", (str(entries[-1].id),)
                 )
-        except BaseException:
+        except BaseException:  # memory ran ahead of the rolled-back file: read it again; raised as it is
             self._load()
             raise
         self._cursor = progress.cursor = entries[-1].id

@@ -49,7 +49,7 @@ def immediate(connection: apsw.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever ends the body takes its half with it; raised as it is
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
