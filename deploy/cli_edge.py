@@ -1,19 +1,83 @@
-"""Bodies of `telomere edge …`: what the commands do once the command line has been read."""
+"""Bodies of `telomere edge …`: what the commands do once the command line has been read.
+
+Each returns its exit code; what goes wrong becomes a CommandError's sentence. Answers go to stdout,
+logs to stderr. Must not know how the agent works inside.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json as jsonlib
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal, cast
 
-from deploy.answers import not_built
+from deploy.answers import CommandError, Exit
+from edge.config import ConfigError, EdgeConfig, Fault, Loaded, load
+from gateway.contract.events import Event, Note, Scan
+from gateway.outbox.model import OutboxError
+from gateway.outbox.store import Outbox
+
+Act = Literal["put_in", "take_out", "move", "receive", "hand_over"]
 
 
 def check(config: Path, *, json: bool) -> int:
-    not_built("telomere edge check")
+    """Everything that is wrong or odd, at once. Exit 2 when the agent would not start."""
+    try:
+        loaded = load(config)
+    except ConfigError as error:
+        if not json:
+            raise
+        print(_document({"ok": False, "faults": [asdict(fault) for fault in error.faults], "warnings": []}))
+        return int(Exit.USAGE)
+    summary = _summary(loaded.config)
+    if json:
+        told = [asdict(fault) for fault in loaded.warnings]
+        print(_document({"ok": True, "faults": [], "warnings": told, **summary}))
+        return int(Exit.FINE)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}")
+    print(
+        f"{config} is good: {summary['node']}, {summary['devices']} devices with {summary['points']} points,"
+        f" {summary['requests']} Modbus requests, {summary['limits']} limits"
+    )
+    return int(Exit.FINE)
 
 
 def run(config: Path) -> int:
-    not_built("telomere edge run")
+    """The agent, until SIGTERM or Ctrl-C. An absent broker or device never ends it."""
+    loaded = load(config)
+    _refuse_not_built(loaded)
+    with _outbox_sentences():
+        asyncio.run(_run(loaded))
+    return int(Exit.FINE)
+
+
+async def _run(loaded: Loaded) -> None:
+    import structlog
+
+    from edge.app import Agent, BusyFolderError
+
+    log = structlog.get_logger()
+    for warning in loaded.warnings:
+        log.warning("configuration", key=warning.key, problem=warning.problem)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info("agent starts", config=str(loaded.config.path), **_summary(loaded.config))
+    try:
+        await Agent(loaded.config).run(stop)
+    except BusyFolderError as error:
+        raise CommandError(
+            str(error), hint="stop the other agent, or give this one its own data_dir"
+        ) from error
+    log.info("agent stopped")
 
 
 def event(
@@ -29,8 +93,130 @@ def event(
     json: bool,
 ) -> int:
     """Appends one scan or note, made now; `effective` is aware UTC when it truly happened earlier."""
-    not_built("telomere edge event")
+    from edge.app import SystemClocks, append_event
+
+    now = dt.datetime.now(dt.UTC)
+    made: Event
+    if kind == "scan":
+        if effective is not None and effective > now:
+            raise CommandError("--effective lies in the future", hint="give the time at which it happened")
+        made = Scan(
+            id=uuid.uuid4().hex,
+            time=now,
+            actor=actor,
+            note=note,
+            act=cast("Act", act),
+            batch=batch,
+            equipment=equipment,
+            effective=effective,
+        )
+    else:
+        made = Note(id=uuid.uuid4().hex, time=now, actor=actor, note=note, batch=batch, equipment=equipment)
+    with _open(load(config).config) as outbox:
+        segment = append_event(outbox, SystemClocks(), made)
+    if json:
+        print(_document({"id": made.id, "segment": str(segment), "event": made.model_dump(mode="json")}))
+    else:
+        print(f"kept as segment {segment.number}; it travels when the uplink does (event {made.id})")
+    return int(Exit.FINE)
 
 
 def outbox(config: Path, *, json: bool) -> int:
-    not_built("telomere edge outbox")
+    """Depth, oldest, forecast, parked, quarantine. Exit 1 when readings were lost."""
+    from edge.keep.quarantine import Quarantine
+
+    loaded = load(config).config
+    if not loaded.outbox_path.exists():
+        hint = "it is made when the agent first runs: telomere edge run --config " + str(config)
+        raise CommandError(f"there is no outbox at {loaded.outbox_path} yet", hint=hint)
+    with _open(loaded) as store:
+        status = asdict(store.status())
+        recovery = store.last_recovery()
+    status["quarantined_messages"] = Quarantine(loaded.gateway.data_dir).count()
+    status["recovery"] = None if recovery is None else str(recovery)
+    if json:
+        print(_document(status))
+    else:
+        print(_sentences(status))
+    return int(Exit.FINDING if status["readings_lost"] else Exit.FINE)
+
+
+# -- parts
+
+
+def _summary(config: EdgeConfig) -> dict[str, Any]:
+    heard = [device for source in config.sources for device in source.devices]
+    return {
+        "node": f"{config.gateway.group}/{config.gateway.node}",
+        "devices": len(config.devices) + len(heard),
+        "points": len(config.bindings()),
+        "requests": sum(len(device.requests) for device in config.devices),
+        "limits": len(config.limits),
+        "config_hash": config.hash,
+        "limits_hash": config.limits_hash,
+    }
+
+
+def _refuse_not_built(loaded: Loaded) -> None:
+    """A line that nobody would poll is no start."""
+    faults = [
+        Fault(
+            str(loaded.config.path), f"bus {bus.id!r}", f"{bus.scheme} is not built yet", "use a tcp:// bus"
+        )
+        for bus in loaded.config.buses.values()
+        if bus.scheme != "tcp" and any(device.bus == bus.id for device in loaded.config.devices)
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+@contextmanager
+def _open(config: EdgeConfig) -> Iterator[Outbox]:
+    from edge.app import open_outbox
+
+    with _outbox_sentences():
+        store = open_outbox(config)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def _outbox_sentences() -> Iterator[None]:
+    try:
+        yield
+    except OutboxError as error:
+        raise CommandError(f"{error.what} failed at {error.where}: {error.cause}", hint=error.hint) from error
+
+
+def _sentences(status: dict[str, Any]) -> str:
+    oldest, full = status["oldest_ms"], status["forecast_full_s"]
+    since = (
+        "-"
+        if oldest is None
+        else dt.datetime.fromtimestamp(oldest / 1000, dt.UTC).isoformat(timespec="seconds")
+    )
+    lines = [
+        f"epoch {status['epoch']}, last segment {status['last_number']}, receipted up to {status['upto']}",
+        (
+            f"waiting: {status['depth_segments']} segments, {status['depth_readings']} readings,"
+            f" {status['bytes'] / 1e6:.1f} MB, oldest {since}"
+        ),
+        (
+            f"kept on disk: {status['bytes_kept'] / 1e6:.1f} of {status['bytes_max'] / 1e6:.0f} MB,"
+            f" full without receipts in {'-' if full is None else f'{full / 86400:.1f} days'}"
+        ),
+        (
+            f"parked {status['parked']}, damaged files in quarantine {status['quarantined']},"
+            f" unusable messages in quarantine {status['quarantined_messages']}"
+        ),
+        f"sampled {status['readings_sampled']} readings, lost {status['readings_lost']}",
+    ]
+    if status["recovery"]:
+        lines.append(status["recovery"])
+    return "\n".join(lines)
+
+
+def _document(content: dict[str, Any]) -> str:
+    return jsonlib.dumps(content, ensure_ascii=False, sort_keys=True, default=str)

@@ -8,10 +8,13 @@ way are stored, buffers flushed, the uplink says goodbye, the outbox is closed.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import uuid
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -20,22 +23,31 @@ from edge.config import EdgeConfig
 from edge.drivers.clock import SystemClocks
 from edge.drivers.modbus import Bus, Poller, tcp
 from edge.drivers.mqtt import Listener
-from edge.keep.drafts import Shape
+from edge.keep.drafts import Shape, event_draft
 from edge.keep.history import backfill
 from edge.keep.intake import LAST_FLUSH, Intake
 from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
-from edge.model.clocks import Clocks
+from edge.model.clocks import Clocks, facts
 from gateway.contract.births import MetricBirth
-from gateway.contract.events import AgentDown, ConfigChange
+from gateway.contract.events import AgentDown, ConfigChange, Event
 from gateway.contract.reading import Value, value_from_bits
-from gateway.contract.segment import Clock
+from gateway.contract.segment import Clock, SegmentId
 from gateway.outbox.model import PointBinding
 from gateway.outbox.store import Outbox
 from gateway.uplink.drain import Uplink
 from gateway.uplink.messages import Births, DeviceBirths
 
-__all__ = ["Agent", "agent_version", "backfill", "bind", "open_outbox"]
+__all__ = [
+    "Agent",
+    "BusyFolderError",
+    "SystemClocks",
+    "agent_version",
+    "append_event",
+    "backfill",
+    "bind",
+    "open_outbox",
+]
 
 log = structlog.get_logger()
 
@@ -65,6 +77,27 @@ def bind(config: EdgeConfig, outbox: Outbox) -> dict[PointBinding, int]:
     return {binding: number for number, binding in enumerate(bindings, start=1)}
 
 
+class BusyFolderError(Exception):
+    """Another agent works in this data folder."""
+
+
+def append_event(outbox: Outbox, clocks: Clocks, event: Event) -> SegmentId:
+    """One event into the outbox, beside a running agent or without one. Blocking."""
+    return outbox.append([event_draft(event, facts(clocks))])[0]
+
+
+def _claim(folder: Path) -> int:
+    """A lock on the data folder, held until its descriptor is closed: two agents would speak as one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BusyFolderError(f"another agent is running in {folder}") from None
+    return lock
+
+
 class Agent:
     """One gateway. `run` until stopped; an absent broker or device never ends it."""
 
@@ -77,6 +110,14 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, wait, stop everything. Raises OutboxError when the store cannot be used."""
+        loop = asyncio.get_running_loop()
+        lock = await loop.run_in_executor(None, _claim, self.config.gateway.data_dir)
+        try:
+            await self._run(stop)
+        finally:
+            os.close(lock)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
         try:

@@ -125,23 +125,7 @@ def _at(document: Any, pointer: str) -> Any:
 
 def _columns(point: Wanted, value: Any, time_ms: int) -> Columns:
     """One reading: a value the kind cannot hold is no value with a reason."""
-    kind = point.spec.kind
-    reason: Reason = Reason.NONE
-    field: Field = Field.NONE
-    bits = 0
-    texts: tuple[str, ...] = ()
-    if value is None or value == "":
-        reason = Reason.NO_VALUE
-    elif kind is Kind.STRING and isinstance(value, str):
-        field, texts = Field.STRING, (value,)
-    elif kind is Kind.BOOL and isinstance(value, bool):
-        field, bits = Field.BOOLEAN, int(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and kind is not Kind.STRING:
-        field, bits, reason = _number(value, point)
-    else:
-        reason = Reason.BAD_ANSWER
-    if not reason and isinstance(value, int | float) and _out_of_range(value, point):
-        reason = Reason.RANGE
+    field, bits, texts, reason = _wire_value(point, value)
     return Columns(
         key=np.array([point.key], np.uint64),
         time_ms=np.array([time_ms], np.int64),
@@ -151,6 +135,23 @@ def _columns(point: Wanted, value: Any, time_ms: int) -> Columns:
         reason=np.array([CODE[reason]], np.uint16),
         strings=texts,
     )
+
+
+def _wire_value(point: Wanted, value: Any) -> tuple[Field, int, tuple[str, ...], Reason]:
+    """Wire field, bits, string table and reason."""
+    kind = point.spec.kind
+    if value is None or value == "":
+        return Field.NONE, 0, (), Reason.NO_VALUE
+    if kind is Kind.STRING and isinstance(value, str):
+        return Field.STRING, 0, (value,), Reason.NONE
+    if kind is Kind.BOOL and isinstance(value, bool):
+        return Field.BOOLEAN, int(value), (), Reason.NONE
+    if not isinstance(value, int | float) or isinstance(value, bool) or kind is Kind.STRING:
+        return Field.NONE, 0, (), Reason.BAD_ANSWER
+    field, bits, reason = _number(value, point)
+    if reason is Reason.NONE and _out_of_range(value, point):
+        reason = Reason.RANGE
+    return field, bits, (), reason
 
 
 def _out_of_range(value: float, point: Wanted) -> bool:
