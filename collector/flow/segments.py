@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from collector.flow.births import Births, session_epoch
 from collector.flow.repeats import Repeats
-from collector.flow.state import State, Stream
+from collector.flow.state import Newest, State, Stream
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
 from collector.store.projection import FRONTIER_STEP_MS, MetricInfo, Progress
-from collector.store.readings import Form, normal_form
 from gateway.contract.births import MetricBirth
 from gateway.contract.codec import Data, PayloadError, check_digest
 from gateway.contract.events import EVENT_METRIC, Loss, parse_event
@@ -278,15 +277,8 @@ class Segments:
         order = (int(block.time_ms[row]), stream.epoch, entry.number or entry.id, row)
         if order <= self._state.latest.get(point, (-(1 << 62), "", 0, 0)):
             return
-        form, bits = normal_form(block.field[row : row + 1], block.bits[row : row + 1], metric.kind)
-        text = block.strings[int(bits[0])] if form[0] == Form.STRING else None
-        plain = 0 if text is not None else int(bits[0])
         self._state.latest[point] = order
-        self._state.latest_changed[point] = (
-            *(order[0], int(form[0]), plain - (1 << 64) if plain >> 63 else plain, text),
-            *(int(block.quality[row]), block.reasons[int(block.reason[row])]),
-            *(stream.epoch, order[2], row, entry.id),
-        )
+        self._state.latest_changed[point] = Newest(order, block, metric.kind, entry.id)
 
     def _name_foreign(self, stream: Stream, entry: Entry, block: Block) -> None:
         """A foreign metric that comes by name needs no birth: its kind is that of its first value."""

@@ -15,7 +15,8 @@ import apsw
 from collector.store.database import Cell, Row, query
 from collector.store.numbers import NumberSet
 from collector.store.projection import MetricInfo, NodeKey, metric_info, numbers_of
-from gateway.contract.reading import PointName
+from collector.store.readings import Form, normal_form
+from gateway.contract.reading import Block, Kind, PointName
 
 LatestRow: TypeAlias = tuple[int, str, int, int]
 """(time_ms, epoch, number, index): the order of readings."""
@@ -86,6 +87,29 @@ class Device:
     online: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A point's newest reading, still in its block: turned into columns once a batch, not once a segment."""
+
+    order: LatestRow
+    block: Block
+    kind: Kind
+    entry_id: int
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Its columns in `latest`, from time_ms on; bits as SQLite's signed 64."""
+        time_ms, epoch, number, row = self.order
+        block = self.block
+        form, bits = normal_form(block.field[row : row + 1], block.bits[row : row + 1], self.kind)
+        text = block.strings[int(bits[0])] if form[0] == Form.STRING else None
+        plain = 0 if text is not None else int(bits[0])
+        return (
+            *(time_ms, int(form[0]), plain - (1 << 64) if plain >> 63 else plain, text),
+            *(int(block.quality[row]), block.reasons[int(block.reason[row])]),
+            *(epoch, number, row, self.entry_id),
+        )
+
+
 class State:
     """Everything above, by key, with what has changed since the last `flush`."""
 
@@ -96,7 +120,7 @@ class State:
         self.nodes: dict[NodeKey, Node] = {}
         self.devices: dict[tuple[str, str, str], Device] = {}
         self.latest: dict[PointName, LatestRow] = {}
-        self.latest_changed: dict[PointName, tuple[Cell, ...]] = {}
+        self.latest_changed: dict[PointName, Newest] = {}
         self._dirty_streams: dict[int, Stream] = {}
         self._dirty_nodes: dict[NodeKey, Node] = {}
         self._dirty_devices: dict[tuple[str, str, str], Device] = {}
@@ -216,8 +240,8 @@ class State:
         many(
             "INSERT OR REPLACE INTO latest VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
-                (point.group, point.node, point.device, point.name, *row)
-                for point, row in self.latest_changed.items()
+                (point.group, point.node, point.device, point.name, *newest.cells())
+                for point, newest in self.latest_changed.items()
             ],
         )
         self._dirty_streams.clear()

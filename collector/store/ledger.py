@@ -220,8 +220,8 @@ class Ledger:
             attempt, outcome = self._judge(draft)
         if outcome is not Outcome.DUPLICATE:
             self._connection.execute(
-                f"INSERT OR IGNORE INTO entry ({_COLUMNS}, payload)"  # noqa: S608 (constant text)
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                f"INSERT INTO entry ({_COLUMNS}, payload)"  # noqa: S608 (constant text)
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
                 (
                     *(new_id, str(draft.kind), draft.group, draft.node, draft.device, draft.epoch),
                     *(draft.number, draft.digest, attempt, draft.t_min_ms, draft.t_max_ms, draft.n),

@@ -31,23 +31,33 @@ class Form(IntEnum):
     STRING = 5
 
 
+def _forms(integer: Form) -> NDArray[np.uint8]:
+    """Wire field number → form, for integers of this signedness."""
+    out = np.full(256, integer, np.uint8)
+    out[int(Field.NONE)] = Form.NONE
+    out[[int(Field.FLOAT), int(Field.DOUBLE)]] = Form.F64
+    out[int(Field.BOOLEAN)] = Form.BOOL
+    out[int(Field.STRING)] = Form.STRING
+    return out
+
+
+_FORM_SIGNED: Final = _forms(Form.I64)
+_FORM_UNSIGNED: Final = _forms(Form.U64)
+_FLOAT: Final = int(Field.FLOAT)
+_INT: Final = int(Field.INT)
+
+
 def normal_form(
     field: NDArray[np.uint8], bits: NDArray[np.uint64], kind: Kind
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """Wire fields and bits of one metric as (form, bits): floats widened, 32-bit integers extended."""
-    form = np.full(len(field), Form.U64 if kind is Kind.U64 else Form.I64, np.uint8)
-    form[field == Field.DOUBLE] = Form.F64
-    form[field == Field.NONE] = Form.NONE
-    form[field == Field.BOOLEAN] = Form.BOOL
-    form[field == Field.STRING] = Form.STRING
-    single = field == Field.FLOAT
-    if single.any():
+    form = (_FORM_UNSIGNED if kind is Kind.U64 else _FORM_SIGNED)[field]
+    if (field == _FLOAT).any():
+        single = field == _FLOAT
         bits = bits.copy()
-        narrow = bits[single].astype(np.uint32).view(np.float32)
-        bits[single] = narrow.astype(np.float64).view(np.uint64)
-        form[single] = Form.F64
-    short = field == Field.INT
-    if short.any() and kind is not Kind.U64:
+        bits[single] = bits[single].astype(np.uint32).view(np.float32).astype(np.float64).view(np.uint64)
+    if kind is not Kind.U64 and (field == _INT).any():
+        short = field == _INT
         bits = bits.copy()
         bits[short] = bits[short].astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
     return form, bits

@@ -1,0 +1,200 @@
+"""The projection: the same from any batch size, equal after a rebuild, exact values, nothing hidden."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collector.store.readings import Form, buckets_of
+from gateway.contract import codec
+from gateway.contract.events import EVENT_METRIC, Scan, event_text
+from gateway.contract.reading import Kind, PointName, Quality, Reading
+from tests.gateways import T0_MS, SimGateway, metric, numbers
+from tests.ledgers import Stores
+
+BR = "BR-01"
+POINT = PointName("zurich", "gw-1", BR, "temperature")
+START_NS = T0_MS * 1_000_000
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    made = Stores(tmp_path)
+    yield made
+    made.close()
+
+
+def scan() -> str:
+    return event_text(
+        Scan(id="s1", time="2026-09-21T15:06:40Z", act="put_in", batch="B-1", equipment="BR-01")  # type: ignore[arg-type]
+    )
+
+
+def story(gateway: SimGateway, seed: int) -> list[tuple[str, bytes]]:
+    """Births, data in any order, a fork, duplicates, damaged content, an event, a foreign node, junk."""
+    draw = random.Random(seed)
+    segments = [
+        gateway.make(BR, [*numbers(1, T0_MS + i * 2000, [i, i + 0.5]), *numbers(2, T0_MS + i * 2000, [7.0])])
+        for i in range(12)
+    ]
+    told = gateway.make("-", [Reading(T0_MS, Kind.STRING, scan(), 0, EVENT_METRIC)])
+    messages = [gateway.data(one) for one in [*segments, told]]
+    fork = SimGateway()
+    fork.make(BR, numbers(1, T0_MS, [50.0]))
+    messages.append(fork.data(fork.made[0]))
+    wrong = codec.encode_body(
+        segment=segments[4].identity,
+        clock="boot-1 1 1 true -",
+        block=segments[5].block,
+        time_ms=T0_MS,
+    )
+    messages.append((messages[4][0], codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)))
+    messages += [messages[2], messages[7], (messages[3][0], messages[3][1][:-9])]
+    messages += [gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1), metric("ph", 2)])]
+    messages += [("spBv1.0/zurich/NDEATH/gw-1", b""), (f"spBv1.0/zurich/DDEATH/gw-1/{BR}", b"")]
+    draw.shuffle(messages)
+    return messages
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_rebuild_is_equal_whatever_the_batches(stores: Stores, seed: int) -> None:
+    for message in story(SimGateway(), seed):
+        stores.take(message)
+        stores.project()
+    first = stores.dump()
+    before = stores.readings.read(POINT, from_ns=None, to_ns=None)
+    for limit in (1, 5, 256):
+        stores.rebuild()
+        stores.project(limit)
+        assert stores.dump() == first
+    after = stores.readings.read(POINT, from_ns=None, to_ns=None)
+    assert after.values() == before.values()
+    assert len(before) >= 20
+
+
+def test_values_are_exact_for_every_kind(stores: Stores) -> None:
+    gateway = SimGateway()
+    wanted = {
+        Kind.I64: [-(1 << 63), (1 << 63) - 1, -1],
+        Kind.U64: [(1 << 64) - 1, 0, 1 << 63],
+        Kind.BOOL: [True, False, True],
+        Kind.STRING: ["closed", "", "offen ü"],
+        Kind.F64: [-0.0, 5e-324, 1.7976931348623157e308],
+    }
+    stores.take(
+        gateway.nbirth(), gateway.dbirth(BR, [metric(kind, i + 1, kind) for i, kind in enumerate(wanted)])
+    )
+    rows = [
+        Reading(T0_MS + n, kind, value, alias + 1)
+        for alias, (kind, values) in enumerate(wanted.items())
+        for n, value in enumerate(values)
+    ]
+    rows.append(Reading(T0_MS + 3, Kind.I64, None, 1, "", Quality.BAD, "timeout"))
+    stores.take(gateway.data(gateway.make(BR, sorted(rows, key=lambda row: row.time_ms))))
+    stores.project()
+    for kind, values in wanted.items():
+        point = PointName("zurich", "gw-1", BR, str(kind))
+        found = stores.readings.read(point, from_ns=None, to_ns=None)
+        assert [repr(value) for value in found.values()[:3]] == [repr(value) for value in values]
+    last = stores.readings.read(PointName("zurich", "gw-1", BR, "i64"), from_ns=None, to_ns=None)
+    assert last.values()[3] is None
+    assert [row[2:4] for row in last.rows()][3] == (Quality.BAD, "timeout")
+    assert last.usable().tolist() == [True, True, True, False]
+    latest = stores.readings.latest()
+    assert latest[PointName("zurich", "gw-1", BR, "u64")].value == 1 << 63
+    assert latest[PointName("zurich", "gw-1", BR, "string")].value == "offen ü"
+    assert latest[PointName("zurich", "gw-1", BR, "i64")].reason == "timeout"
+
+
+def test_an_interval_is_half_open_and_upto_is_a_view_of_the_past(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    for i in range(3):
+        stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)]))))
+    stores.project()
+    read = stores.readings.read
+    assert read(POINT, from_ns=START_NS, to_ns=START_NS + 2_000_000_000).values() == [0.0, 1.0]
+    assert read(POINT, from_ns=START_NS + 1, to_ns=START_NS + 1_000_000_001).values() == [1.0]
+    assert read(POINT, from_ns=None, to_ns=None, upto=4).values() == [0.0, 1.0]
+    assert read(POINT, from_ns=None, to_ns=None, upto=1).values() == []
+    frontiers = [stores.projection.frontier_ms("zurich", "gw-1", upto=upto) for upto in (2, 3, 4, 5)]
+    assert frontiers == [None, T0_MS - 500, T0_MS + 500, T0_MS + 1500]
+
+
+def test_equal_readings_come_once_and_unequal_ones_are_a_conflict(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS, [1.0, 2.0, 3.0]))))
+    stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + 1000, [2.0, 9.0]))))
+    stores.project()
+    assert stores.readings.read(POINT, from_ns=None, to_ns=None).values() == [1.0, 2.0, 3.0, 9.0]
+    assert stores.projection.nodes()[0].repeated == 1
+    conflicts = stores.projection.conflicts()
+    assert [(one.point, one.time_ms, one.id, one.other) for one in conflicts] == [(POINT, T0_MS + 2000, 4, 3)]
+    assert stores.readings.count() == 5
+
+
+def test_a_new_alias_for_a_point_keeps_old_segments_readable(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    old = gateway.make(BR, numbers(1, T0_MS, [1.0]))
+    stores.take(gateway.dbirth(BR, [metric("temperature", 5, Kind.I64)]))
+    new = gateway.make(BR, [Reading(T0_MS + 1000, Kind.I64, 2, 5)])
+    stores.take(gateway.data(new), gateway.data(old))
+    stores.take(gateway.dbirth(BR, [metric("ph", 1)]))
+    stores.project()
+    assert stores.readings.read(POINT, from_ns=None, to_ns=None).values() == [1.0, 2]
+    assert (
+        stores.readings.read(PointName("zurich", "gw-1", BR, "ph"), from_ns=None, to_ns=None).values() == []
+    )
+    retired = {info.point.name: info.retired for info in stores.readings.points()}
+    assert retired == {"temperature": True, "ph": False}
+
+
+def test_metrics_sent_by_name_are_the_same_point(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", None)]))
+    stores.take(gateway.data(gateway.make(BR, [Reading(T0_MS, Kind.F64, 4.0, 0, "temperature")])))
+    stores.project()
+    assert stores.readings.read(POINT, from_ns=None, to_ns=None).values() == [4.0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_buckets_hide_no_extreme(stores: Stores, seed: int) -> None:
+    gateway = SimGateway()
+    draw = np.random.default_rng(seed)
+    values = draw.normal(20, 1, 500)
+    values[draw.integers(500)] = 99.0
+    values[draw.integers(500)] = -99.0
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    rows = numbers(1, T0_MS, values.tolist())
+    rows[100] = Reading(rows[100].time_ms, Kind.F64, None, 1, "", Quality.BAD, "timeout")
+    stores.take(gateway.data(gateway.make(BR, rows)))
+    stores.project()
+    end_ns = START_NS + 500 * 1_000_000_000
+    found = stores.readings.buckets(POINT, from_ns=START_NS, to_ns=end_ns, max_points=37)
+    readings = stores.readings.read(POINT, from_ns=START_NS, to_ns=end_ns)
+    assert len(found) <= 37
+    assert (sum(one.n for one in found), sum(one.bad for one in found)) == (500, 1)
+    assert max(one.max for one in found if one.max is not None) == np.nanmax(readings.value)
+    assert min(one.min for one in found if one.min is not None) == np.nanmin(readings.value)
+    for one in found:
+        inside = readings.select((readings.time_ns >= one.start_ns) & (readings.time_ns < one.end_ns))
+        assert len(inside) == one.n
+        assert one.mean == pytest.approx(np.nanmean(inside.value))
+    assert buckets_of(readings.select(readings.form == Form.STRING), from_ns=0, to_ns=1, max_points=1) == []
+
+
+def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.data(gateway.make("-", [Reading(T0_MS, Kind.STRING, scan(), 0, EVENT_METRIC)])))
+    stores.project()
+    (row,) = stores.projection.events()
+    assert (row.id, row.index, row.number, row.known_ns) == (1, 0, 1, stores.ledger.known_at(1))
+    assert isinstance(row.event, Scan)
+    assert stores.projection.events(upto=0) == []
+    assert stores.readings.count() == 0
