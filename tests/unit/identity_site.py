@@ -45,7 +45,8 @@ class Columns:
     reasons: tuple[str, ...] = ("",)
 
     def usable(self) -> NDArray[np.bool_]:
-        return (self.quality == Quality.GOOD) & np.isfinite(self.value)
+        good: NDArray[np.bool_] = (self.quality == Quality.GOOD) & np.isfinite(self.value)
+        return good
 
 
 def columns(rows: Sequence[tuple[int, float | None, str]]) -> Columns:
