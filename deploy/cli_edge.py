@@ -50,7 +50,10 @@ def check(config: Path, *, json: bool) -> int:
 
 
 def run(config: Path) -> int:
-    """The agent, until SIGTERM or Ctrl-C. An absent broker or device never ends it."""
+    """The agent, until SIGTERM or Ctrl-C; SIGUSR1 ends sampling and lets the outbox drain.
+
+    An absent broker or device never ends it.
+    """
     loaded = load(config)
     _refuse_not_built(loaded)
     with _outbox_sentences():
@@ -66,13 +69,14 @@ async def _run(loaded: Loaded) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning("configuration", key=warning.key, problem=warning.problem)
-    stop = asyncio.Event()
+    stop, quiet = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, quiet.set)
     log.info("agent starts", config=str(loaded.config.path), **_summary(loaded.config))
     try:
-        await Agent(loaded.config).run(stop)
+        await Agent(loaded.config).run(stop, quiet=quiet)
     except BusyFolderError as error:
         raise CommandError(
             str(error), hint="stop the other agent, or give this one its own data_dir"

@@ -108,16 +108,19 @@ class Agent:
         self._intake: Intake | None = None
         self.uplink: Uplink | None = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Start everything, wait, stop everything. Raises OutboxError when the store cannot be used."""
+    async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
+        """Start everything, wait, stop everything; `quiet` ends sampling early and the uplink goes on.
+
+        Raises OutboxError when the store cannot be used.
+        """
         loop = asyncio.get_running_loop()
         lock = await loop.run_in_executor(None, _claim, self.config.gateway.data_dir)
         try:
-            await self._run(stop)
+            await self._run(stop, quiet or asyncio.Event())
         finally:
             os.close(lock)
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, quiet: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
         try:
@@ -132,7 +135,7 @@ class Agent:
                 now_ns=self._clocks.wall_ns,
             )
             await self._say_what_changed(outbox, intake)
-            await self._supervise(stop, outbox, intake, self.uplink)
+            await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
         finally:
             await loop.run_in_executor(None, outbox.close)
@@ -152,19 +155,30 @@ class Agent:
             wake=lambda: self.uplink.wake() if self.uplink is not None else None,
         )
 
-    async def _supervise(self, stop: asyncio.Event, outbox: Outbox, intake: Intake, uplink: Uplink) -> None:
-        """Run all tasks until `stop` or until one fails; then stop them in the order of the data's way."""
+    async def _supervise(
+        self, asked: tuple[asyncio.Event, asyncio.Event], outbox: Outbox, intake: Intake, uplink: Uplink
+    ) -> None:
+        """Run all tasks until stop is `asked` or until one fails; then stop them in the order of the data's way.
+
+        When quiet is asked first, only the drivers stop then.
+        """
+        stop, quiet = asked
         halt, flushed, farewell = asyncio.Event(), asyncio.Event(), asyncio.Event()
         drivers = [_task(work) for work in self._drivers(halt, intake)]
         writer = _task(intake.run(flushed))
         sender = _task(uplink.run(farewell))
         looking = _task(self._look(outbox, uplink))
-        stopping = _task(_until(stop))
+        stopping, quieting = _task(_until(stop)), _task(_until(quiet))
+        lasting = [writer, sender, looking, stopping]
         try:
-            await asyncio.wait(
-                [*drivers, writer, sender, looking, stopping], return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait([*drivers, *lasting, quieting], return_when=asyncio.FIRST_COMPLETED)
+            if quieting.done():
+                halt.set()
+                await _finish(drivers, DRIVERS_STOP_S)
+                log.info("sampling ended; the uplink goes on")
+                await asyncio.wait(lasting, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            quieting.cancel()
             halt.set()
             await _finish(drivers, DRIVERS_STOP_S)
             flushed.set()
