@@ -72,8 +72,12 @@ def _of_batch(links: Sequence[Link], take_outs: Sequence[TakeOut]) -> Stays:
             ((later.from_ns, later.event) for later in links[at + 1 :] if later.event), None
         )
         for out in outs:
-            fits = out.equipment in ("", link.object) and out.act.valid_ns >= link.from_ns
-            if fits and (end is None or out.act.valid_ns <= end[0]):
+            here = out.equipment in ("", link.object)
+            # taken out and put back in the same minute: the act closed the stay before, not this one
+            since = out.act.valid_ns > link.from_ns or (
+                out.act.valid_ns == link.from_ns and out.act.event_id not in used
+            )
+            if here and since and (end is None or out.act.valid_ns <= end[0]):
                 end = (out.act.valid_ns, out.act.event_id)
                 used.add(out.act.event_id)
                 break

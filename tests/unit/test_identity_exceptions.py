@@ -52,6 +52,24 @@ def test_batches_one_after_the_other_and_in_shared_equipment_are_no_conflict(sit
     assert kinds(site) == []
 
 
+def test_taken_out_and_put_elsewhere_or_back_in_the_same_minute_is_no_exception(site: Site) -> None:
+    site.scan("put_in", "B-1", "BR-01", time=at(1))
+    site.scan("take_out", "B-1", "BR-01", time=at(2))
+    site.scan("put_in", "B-1", "INC-01", time=at(2))
+    site.scan("take_out", "B-1", "INC-01", time=at(3))
+    site.scan("put_in", "B-1", "INC-01", time=at(3))
+    assert kinds(site) == []
+    (last,) = [link for link in site.facts().links.values() if link.to_ns is None]
+    assert (last.object, last.from_ns) == ("equipment:INC-01", ns(3))
+
+
+def test_one_batch_twice_in_exclusive_equipment_is_no_conflict(site: Site) -> None:
+    body = {"subject": "B-1", "object": "BR-01", "role": "batch-equipment"}
+    site.link({**body, "from": at(1).isoformat(), "to": at(3).isoformat()})
+    site.link({**body, "from": at(2).isoformat(), "to": at(4).isoformat()})
+    assert kinds(site) == []
+
+
 def test_one_batch_in_two_places_overlaps(site: Site) -> None:
     site.scan("put_in", "B-1", "INC-01", time=at(1))
     site.link(
