@@ -7,7 +7,7 @@ where profiles lie (`profiles`) or what the agent does with any of it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
@@ -38,6 +38,7 @@ RESERVED_NAMES: Final = (
     "Config/",
 )
 """Metric names, or their first level, that the protocol itself uses."""
+T = TypeVar("T")
 _TIMEOUT_MS_MAX: Final = 3000
 """An answer that takes longer makes the clean stop within 5 s impossible."""
 
@@ -72,6 +73,14 @@ def _topic(text: str) -> str:
         msg = f"not a topic of one sensor (no wildcards): {text!r}"
         raise ValueError(msg)
     return text
+
+
+def _some(value: T) -> T:
+    """Checked after the items: `min_length` would add a second fault to each faulty only item."""
+    if not value:
+        msg = "must not be empty"
+        raise ValueError(msg)
+    return value
 
 
 Id = Annotated[str, AfterValidator(check_id)]
@@ -136,8 +145,8 @@ class BusSection(Section):
 class DeviceSection(Section):
     """A Modbus device; `points.NAME.KEY` overrides its profile by name."""
 
-    id: DeviceId
-    bus: str
+    id: DeviceId = Field(description='the device: id = "BR-01"')
+    bus: str = Field(description="the id of a [[bus]]")
     unit: Annotated[int, Field(ge=0, le=255, description="Modbus unit id, 0 to 255")] = 1
     profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+@[0-9]+$", description="NAME@VERSION")]
     priority: Priority = 1
@@ -147,14 +156,14 @@ class DeviceSection(Section):
 class HeardPoint(Section):
     """A point of a sensor that publishes MQTT itself."""
 
-    topic: Topic
-    value: Pointer = ""
-    time: Pointer | None = None
+    topic: Topic = Field(description="the topic that the sensor publishes")
+    value: Pointer = Field(default="", description='JSON pointer to the value, "" for a bare number')
+    time: Pointer | None = Field(default=None, description="JSON pointer to the source's own time")
     time_format: Literal["auto", "unix_s", "unix_ms", "iso8601"] = "auto"
     unit: str = "1"
     kind: Kind = Kind.F64
     period_ms: Period | None = None
-    range: tuple[float, float] | None = None
+    range: tuple[float, float] | None = Field(default=None, description="[low, high] in the unit")
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
@@ -170,9 +179,9 @@ class HeardPoint(Section):
 class SourceDevice(Section):
     """One sensor of a source."""
 
-    id: DeviceId
+    id: DeviceId = Field(description='the sensor: id = "SHP-01"')
     priority: Priority = 1
-    points: dict[Name, HeardPoint] = Field(min_length=1)
+    points: Annotated[dict[Name, HeardPoint], AfterValidator(_some)]
 
 
 class SourceSection(Section):
@@ -186,7 +195,7 @@ class SourceSection(Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    device: tuple[SourceDevice, ...] = Field(min_length=1)
+    device: Annotated[tuple[SourceDevice, ...], AfterValidator(_some)]
 
     @field_validator("password_file", "ca_file", "cert_file", "key_file")
     @classmethod

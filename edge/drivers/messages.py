@@ -166,10 +166,11 @@ def _scaled(value: float, point: Wanted) -> float:
 
 
 def _number(value: float, point: Wanted) -> tuple[Field, int, Reason]:
-    if isinstance(value, float) and not math.isfinite(value):
-        return Field.NONE, 0, Reason.NOT_A_NUMBER
-    kind, number = point.spec.kind, _scaled(value, point)
+    kind = point.spec.kind
     try:
+        if not math.isfinite(value):
+            return Field.NONE, 0, Reason.NOT_A_NUMBER
+        number = _scaled(value, point)
         whole = number if kind is Kind.F64 else bool(number) if kind is Kind.BOOL else round(number)
         return kind.field, bits_of(kind, whole), Reason.NONE
     except (ValueError, OverflowError):

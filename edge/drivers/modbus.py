@@ -40,6 +40,10 @@ _DEVICE_FAULTS: Final = frozenset({Reason.TIMEOUT, Reason.DISCONNECTED, Reason.B
 """Reasons that speak of the connection; an exception answer speaks of one request only."""
 
 
+class _StoppingError(Exception):
+    """The agent stops before the question was asked: no slot was missed by the device."""
+
+
 class Sink(Protocol):
     """Where readings go: the agent's intake."""
 
@@ -115,6 +119,8 @@ class Poller:
             return
         try:
             answer = await self._read(request, track, stop)
+        except _StoppingError:
+            return
         except ReadError as error:
             self._failed(error)
             self._tell_missed(request, track.failed(self._clocks.mono_ns()), track, error.reason)
@@ -145,7 +151,7 @@ class Poller:
         transport = await self._connected(stop)
         async with self._bus.lock:
             if stop.is_set():
-                raise ReadError(Reason.DISCONNECTED, "the agent stops")
+                raise _StoppingError
             answer = transport.ask(request)
             await asyncio.wait({answer}, timeout=self._bus.timeout_s)
             await asyncio.sleep(self._bus.pause_s)
@@ -165,7 +171,7 @@ class Poller:
         try:
             await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
-                raise ReadError(Reason.DISCONNECTED, "the agent stops")
+                raise _StoppingError
             connecting.result()
         finally:
             connecting.cancel()
