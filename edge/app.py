@@ -158,7 +158,7 @@ class Agent:
     async def _supervise(
         self, asked: tuple[asyncio.Event, asyncio.Event], outbox: Outbox, intake: Intake, uplink: Uplink
     ) -> None:
-        """Run all tasks until stop is `asked` or until one fails; then stop them in the order of the data's way.
+        """Run all tasks until stop is asked or one fails; then stop them in the order of the data's way.
 
         When quiet is asked first, only the drivers stop then.
         """
