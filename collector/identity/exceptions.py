@@ -19,6 +19,7 @@ from collector.identity.resolve import Resolver
 from collector.identity.rows import ScanAct
 from collector.identity.stays import overlapping
 from collector.identity.times import NS_PER_S, utc_text
+from gateway.rules.limits import limits_hash
 
 
 class ExceptionKind(StrEnum):
@@ -29,12 +30,14 @@ class ExceptionKind(StrEnum):
     NO_SENSOR = "no_sensor"
     UNKNOWN_IDENTITY = "unknown_identity"
     OVERLAP = "overlap"
+    LIMITS_DIFFER = "limits_differ"
     GAP = "gap"
     UNMATCHED_SCAN = "unmatched_scan"
     LATE_SCAN = "late_scan"
     UNASSIGNED = "unassigned"
 
 
+NO_LIMITS: Final = "-"
 _RANK: Final = {kind: rank for rank, kind in enumerate(ExceptionKind)}
 
 
@@ -68,13 +71,15 @@ class ExceptionItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSeen:
-    """What the detectors need of one epoch of a gateway: missing and forked segment numbers."""
+    """What the detectors need of one epoch of a gateway: missing and forked segment numbers, and the
+    hash of the limits it runs (None for an epoch of the past, or a node that states none)."""
 
     group: str
     node: str
     epoch: str
     gaps: tuple[tuple[int, int], ...] = ()
     forks: tuple[int, ...] = ()
+    limits_hash: str | None = None
     known_ns: int = 0
 
     @property
@@ -132,6 +137,7 @@ def all_exceptions(
             *unassigned(facts, points),
             *forks(nodes),
             *segment_gaps(nodes),
+            *limits_differ(facts, nodes),
         ]
     )
 
@@ -321,3 +327,31 @@ def segment_gaps(nodes: Sequence[NodeSeen]) -> list[ExceptionItem]:
         for node in nodes
         for first, last in node.gaps
     ]
+
+
+def limits_differ(facts: Facts, nodes: Sequence[NodeSeen]) -> list[ExceptionItem]:
+    """Gateways that evaluate other limits than the registry holds for their points.
+
+    A gateway without limits of its own (`-`) differs from nothing.
+    """
+    found: list[ExceptionItem] = []
+    for node in nodes:
+        prefix = f"{node.group}/{node.node}/"
+        bound = [rule for rule in facts.latest_rules() if rule.point.startswith(prefix)]
+        ours = limits_hash(rule.limit(point=rule.point.removeprefix(prefix)) for rule in bound)
+        if node.limits_hash in (None, NO_LIMITS, ours):
+            continue
+        found.append(
+            exception(
+                ExceptionKind.LIMITS_DIFFER,
+                node.subject,
+                about=(str(node.limits_hash), ours),
+                evidence=(
+                    f"the gateway runs limits {node.limits_hash}, the registry holds {ours}",
+                    *(rule.ref for rule in bound),
+                ),
+                opened_ns=node.known_ns,
+                suggested="Give the gateway's [[limit]] the id, version and values of the registered rule.",
+            )
+        )
+    return found

@@ -15,6 +15,7 @@ from collector.identity.ids import Kind, Position, kind_of, local_name, qualifie
 from collector.identity.links import Link, Role, Source, amended, link_of_row, opened
 from collector.identity.rows import JournalRow, RowKind, ScanAct
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
+from gateway.rules.limits import Crossing, LimitRule
 
 _THING_KINDS: Final[Mapping[str, Kind]] = {
     RowKind.EQUIPMENT: Kind.EQUIPMENT,
@@ -69,6 +70,21 @@ class RuleVersion:
         """The point it binds."""
         return str(self.body["point"])
 
+    def limit(self, *, point: str | None = None) -> LimitRule:
+        """The kernel's form; `point` where another spelling of it is wanted (a gateway's)."""
+        body = self.body
+        return LimitRule(
+            id=self.id,
+            version=self.version,
+            point=point or self.point,
+            high=body.get("high"),
+            low=body.get("low"),
+            delay_s=float(body.get("delay_s", 0.0)),
+            hysteresis=float(body.get("hysteresis", 0.0)),
+            crossing=Crossing(body.get("crossing", Crossing.CONSERVATIVE.value)),
+            clear_delay_s=float(body.get("clear_delay_s", 0.0)),
+        )
+
     def document(self) -> dict[str, object]:
         """As in interfaces.md, "Shapes"."""
         return {"id": self.id, "version": self.version, **self.body}
@@ -92,6 +108,7 @@ class Facts:
     things: Mapping[str, Thing]
     rules: Mapping[str, tuple[RuleVersion, ...]]
     links: Mapping[str, Link]
+    names: Names
     acts: tuple[ScanAct, ...] = ()
     problems: tuple[Problem, ...] = ()
     unmatched: tuple[TakeOut, ...] = ()
@@ -120,7 +137,7 @@ class Facts:
 
     def candidates(self, kind: Kind, text: str) -> tuple[str, ...]:
         """Ids of this kind that answer to an id, a name, or a batch's bare number."""
-        return _candidates(self.things, kind, text)
+        return _candidates(self.things, self.names, kind, text)
 
     def find(self, kind: Kind, text: str) -> Thing:
         """The one thing of this kind that answers to the text, else UnknownIdentityError or
@@ -176,7 +193,7 @@ class Facts:
 
     def _answering(self, text: str) -> set[str]:
         kinds = set(_THING_KINDS.values())
-        named = {thing for kind in kinds for thing in _candidates(self.things, kind, text)}
+        named = {thing for kind in kinds for thing in self.candidates(kind, text)}
         return {text, text.removeprefix("point:"), *named}
 
     def link(self, text: str) -> Link:
@@ -191,21 +208,24 @@ class Facts:
         return found
 
 
-def _candidates(things: Mapping[str, Thing], kind: Kind, text: str) -> tuple[str, ...]:
+Names = Mapping[tuple[Kind, str], tuple[str, ...]]
+"""Ids by kind and name, number or alias."""
+
+
+def _names(things: Mapping[str, Thing]) -> Names:
+    found: dict[tuple[Kind, str], set[str]] = {}
+    for thing in things.values():
+        for name in (thing.name, *thing.body.get("aliases", ())):
+            found.setdefault((thing.kind, name), set()).add(thing.id)
+    return {key: tuple(sorted(ids)) for key, ids in found.items()}
+
+
+def _candidates(things: Mapping[str, Thing], names: Names, kind: Kind, text: str) -> tuple[str, ...]:
     try:
         exact = qualified(kind, text)
     except ValueError:
         return ()
-    if exact in things:
-        return (exact,)
-    bare = local_name(text)
-    return tuple(
-        sorted(
-            thing.id
-            for thing in things.values()
-            if thing.kind is kind and (thing.name == bare or bare in thing.body.get("aliases", ()))
-        )
-    )
+    return (exact,) if exact in things else names.get((kind, local_name(text)), ())
 
 
 def up_to(
@@ -244,7 +264,8 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
             links[row.subject] = link_of_row(row)
         elif row.kind in _AMENDING:
             amendments.append(row)
-    door = _acts_at_the_door(known_rows, known_acts, things)
+    names = _names(things)
+    door = _acts_at_the_door(known_rows, known_acts, things, names)
     links.update(door.links)
     for row in amendments:
         if row.subject in links:
@@ -255,6 +276,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         things=things,
         rules={rule: tuple(by[v] for v in sorted(by)) for rule, by in rules.items()},
         links={link.id: link for link in stays.links},
+        names=names,
         acts=door.acts,
         problems=door.problems,
         unmatched=stays.unmatched,
@@ -270,7 +292,7 @@ class _Door:
 
 
 def _acts_at_the_door(
-    rows: Sequence[JournalRow], scans: Iterable[ScanAct], things: Mapping[str, Thing]
+    rows: Sequence[JournalRow], scans: Iterable[ScanAct], things: Mapping[str, Thing], names: Names
 ) -> _Door:
     first: dict[str, ScanAct] = {}
     posted = [posted_act(row) for row in rows if row.kind == RowKind.EVENT and "act" in row.body]
@@ -281,8 +303,8 @@ def _acts_at_the_door(
     take_outs: list[TakeOut] = []
     problems: list[Problem] = []
     for act in acts:
-        batches = _candidates(things, Kind.BATCH, act.batch)
-        places = _candidates(things, Kind.EQUIPMENT, act.equipment) if act.equipment else ()
+        batches = _candidates(things, names, Kind.BATCH, act.batch)
+        places = _candidates(things, names, Kind.EQUIPMENT, act.equipment) if act.equipment else ()
         needs_place = act.act in OPENING or bool(act.equipment)
         if len(batches) != 1:
             problems.append(Problem(act, act.batch, Kind.BATCH, batches))

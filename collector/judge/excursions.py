@@ -6,7 +6,7 @@ whole history alike. The kernel itself is `gateway.rules`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,7 @@ from collector.identity.ids import stable_id
 from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Columns
 from gateway.rules.excursions import find_excursions
-from gateway.rules.limits import Crossing, Excursion, LimitRule
-
-
-def limit_rule(rule: RuleVersion) -> LimitRule:
-    """The kernel's form of a rule version."""
-    body: Mapping[str, Any] = rule.body
-    return LimitRule(
-        id=rule.id,
-        version=rule.version,
-        point=rule.point,
-        high=body.get("high"),
-        low=body.get("low"),
-        delay_s=float(body.get("delay_s", 0.0)),
-        hysteresis=float(body.get("hysteresis", 0.0)),
-        crossing=Crossing(body.get("crossing", Crossing.CONSERVATIVE.value)),
-        clear_delay_s=float(body.get("clear_delay_s", 0.0)),
-    )
+from gateway.rules.limits import Excursion, LimitRule
 
 
 def excursions_of(
@@ -47,8 +31,9 @@ def excursions_of(
     """Excursions of one point by start.
 
     Only readings inside `within` count; where `open_end` is false (the leg is over) an excursion
-    still under way ends with the span. `area` is in unit times minutes, `seconds` of an open one run
-    to its last sample, `coverage` is the share of due samples that were there.
+    still under way ends with the span, `cut`. `area` is in unit times seconds, `area_min` in unit times
+    minutes; `seconds` of an open one run to its last sample; `coverage` is the share of due samples
+    that were there.
     """
     keep = columns.usable() & np.isfinite(columns.value)
     if within is not None:
@@ -59,7 +44,7 @@ def excursions_of(
     end_ms = None if open_end or within is None else within.to_ns // NS_PER_MS
     found: list[tuple[float, dict[str, Any]]] = []
     for version in rules:
-        rule = limit_rule(version)
+        rule = version.limit()
         items = find_excursions(
             time_ms, value, usable, rule=rule, period_ms=period_ns // NS_PER_MS, end_ms=end_ms
         )
@@ -85,8 +70,9 @@ def _document(item: Excursion, rule: LimitRule, *, unit: str | None, end_ms: int
         "policy": rule.crossing.value,
         "peak": item.peak,
         "peak_time": _text(item.peak_ms),
-        "area": round(item.area_min, 9),
-        "area_unit": f"{unit or '1'}.min",
+        "area": round(item.area_s, 6),
+        "area_min": round(item.area_min, 9),
+        "unit": unit,
         "coverage": item.coverage,
         "samples": item.samples,
         "cut": item.to_ms is None and end_ms is not None,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from collector.identity.exceptions import NodeSeen, PointSeen, all_exceptions
-from collector.identity.requests import DecisionRequest
-from collector.registry.commands import confirm_link, reject_link
+from collector.identity.requests import DecisionRequest, RuleRequest
+from collector.registry.commands import confirm_link, post_rule, reject_link
+from gateway.rules.limits import LimitRule, limits_hash
 from tests.unit.identity_site import TEMPERATURE, Site, at, ns
 
 B1, B2 = "batch:site-zurich/B-1", "batch:site-zurich/B-2"
@@ -125,3 +127,15 @@ def test_forks_and_gaps_of_nodes_forks_first(site: Site) -> None:
         ("fork", "node:zurich/gw-cold", "open"),
         ("gap", "node:zurich/gw-cold", "open"),
     ]
+
+
+def test_a_gateway_with_other_limits_than_the_registry_is_told(site: Site) -> None:
+    def node(text: str | None) -> NodeSeen:
+        return NodeSeen(group="zurich", node="gw-cold", epoch="7f", limits_hash=text, known_ns=ns(1))
+
+    post_rule(site.registry, "qa", RuleRequest(id="r", version=2, point=TEMPERATURE, high=-15, delay_s=600))
+    post_rule(site.registry, "qa", RuleRequest(id="s", point="zurich/gw-suite/BR-01/ph", high=8))
+    same = LimitRule(id="rule:r", version=2, point="FRZ-01/temperature", high=-15.0, delay_s=600.0)
+    assert kinds(site, nodes=[node(limits_hash([same])), node("-"), node(None)]) == []
+    older = limits_hash([replace(same, version=1)])
+    assert kinds(site, nodes=[node(older)]) == [("limits_differ", "node:zurich/gw-cold", "open")]

@@ -174,8 +174,8 @@ def test_the_published_vector_of_crossing_policies(
     rows = columns([(ns(1, 10 * i), value, "") for i, value in enumerate((7.0, 10.0, 7.5))])
     (found,) = excursions_of(rows, [version], period_ns=600 * NS_PER_S, unit="Cel")
     assert found["seconds"] == pytest.approx(seconds)
-    assert found["area"] == pytest.approx(area)
-    assert found["area_unit"] == "Cel.min"
+    assert found["area_min"] == pytest.approx(area)
+    assert found["area"] == pytest.approx(area * 60)
 
 
 def test_readings_that_are_bad_or_no_number_are_no_samples(site: Site) -> None:
