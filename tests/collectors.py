@@ -62,3 +62,15 @@ async def running(config: CollectorConfig) -> AsyncIterator[Running]:
         collector.stop()
         async with asyncio.timeout(5):
             await task
+
+
+def main() -> None:
+    """A collector in a process of its own, for tests that kill it: `python -m tests.collectors DIR URL`."""
+    import sys
+
+    config = config_of(Path(sys.argv[1]), sys.argv[2])
+    asyncio.run(Collector(config, create_app=lambda services: _nothing).run())
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ class Stores:
             (self.folder / f"projection.db{suffix}").unlink(missing_ok=True)
         self._open()
 
-    def dump(self) -> dict[str, Iterable[Any]]:
+    def dump(self) -> dict[str, list[Any]]:
         """Every row of every table."""
         readers = Readers(self.folder / "projection.db")
         out = {table: sorted(readers.rows(f"SELECT * FROM {table}"), key=repr) for table in TABLES}

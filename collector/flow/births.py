@@ -92,7 +92,7 @@ class Births:
             [
                 (
                     *(entry.group, entry.node, device, metric.name, str(metric.kind)),
-                    *(metric.unit, metric.period_ms, metric.profile, entry.id),
+                    *(metric.unit, _number(metric.period_ms), metric.profile, entry.id),
                 )
                 for metric in metrics
             ],
@@ -107,9 +107,10 @@ class Births:
         if bound is not None:
             self._note_rebound(stream, bound, device, metric, entry_id)
             return False
+        period_ms = _number(metric.period_ms)
         cells = (
             *(stream.sid, alias, device, metric.name, str(metric.kind)),
-            *(metric.unit, metric.period_ms, metric.profile, entry_id),
+            *(metric.unit, period_ms, metric.profile, entry_id),
         )
         row = query_one(
             self._connection,
@@ -126,7 +127,7 @@ class Births:
             name=metric.name,
             kind=metric.kind,
             unit=metric.unit,
-            period_ms=metric.period_ms,
+            period_ms=period_ms,
             profile=metric.profile,
             born=entry_id,
         )
@@ -150,4 +151,4 @@ def _text(value: Value | None) -> str | None:
 
 
 def _number(value: Value | None) -> int | None:
-    return int(value) if isinstance(value, int) else None
+    return value if isinstance(value, int) and abs(value) <= ALIAS_MAX else None

@@ -7,10 +7,12 @@ deleting the file and starting again gives an equal one. Must not know receipts 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import apsw
+import structlog
 
 from collector.flow.births import Births
 from collector.flow.segments import Segments
@@ -20,6 +22,8 @@ from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, EntryKind, Ledger
 from collector.store.projection import SCHEMA, SCHEMA_VERSION, Progress
 from gateway.contract.codec import PayloadError
+
+log = structlog.get_logger(__name__)
 
 BATCH_ENTRIES_MAX: Final = 256
 """Entries a transaction: some 4 MiB of payload, a few tens of milliseconds."""
@@ -49,19 +53,45 @@ class Projector:
         if not entries:
             return progress
         try:
+            self._write(entries, progress)
+        except (apsw.Error, OSError):
+            raise
+        except Exception as error:  # one entry that we cannot project must not stop all others: go singly
+            log.warning("a batch could not be projected, going singly", after=self._cursor, error=repr(error))
+            progress = Progress(cursor=self._cursor, n=len(entries))
+            for entry in entries:
+                self._write_single(entry, progress)
+        progress.cursor = self._cursor
+        bound_wal(self._connection, self._path)
+        return progress
+
+    def _write(self, entries: Sequence[Entry], progress: Progress) -> None:
+        """One transaction; after a failure everything remembered is loaded anew."""
+        try:
             with immediate(self._connection):
                 for entry in entries:
                     self._apply(entry, progress)
                 self._state.flush()
-                self._connection.execute(
-                    "UPDATE meta SET value = ? WHERE key = 'cursor'", (str(entries[-1].id),)
-                )
-        except BaseException:  # memory ran ahead of the rolled-back file: read it again; raised as it is
+                self._move_cursor(entries[-1].id)
+        except BaseException:  # a rolled back batch must leave nothing remembered either
             self._load()
             raise
-        self._cursor = progress.cursor = entries[-1].id
-        bound_wal(self._connection, self._path)
-        return progress
+        self._cursor = entries[-1].id
+
+    def _write_single(self, entry: Entry, progress: Progress) -> None:
+        try:
+            self._write([entry], progress)
+        except (apsw.Error, OSError):
+            raise
+        except Exception as error:  # as above: this is the one; it stays in the ledger and is named
+            log.exception("an entry cannot be projected", id=entry.id, kind=str(entry.kind))
+            with immediate(self._connection):
+                self._connection.execute("INSERT INTO skipped VALUES (?,?)", (entry.id, repr(error)[:500]))
+                self._move_cursor(entry.id)
+            self._cursor = entry.id
+
+    def _move_cursor(self, entry_id: int) -> None:
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'cursor'", (str(entry_id),))
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,14 +126,22 @@ class Projector:
 
     def _apply(self, entry: Entry, progress: Progress) -> None:
         match entry.kind:
-            case EntryKind.SEGMENT:
-                self._segments.segment(entry, progress)
-            case EntryKind.FOREIGN:
-                self._segments.foreign(entry, progress)
+            case EntryKind.SEGMENT | EntryKind.FOREIGN:
+                self._data(entry, progress)
             case EntryKind.UNDECODABLE:
                 self._segments.unreadable(entry, progress)
             case _:
                 self._birth_or_death(entry, progress)
+
+    def _data(self, entry: Entry, progress: Progress) -> None:
+        try:
+            if entry.kind is EntryKind.SEGMENT:
+                self._segments.segment(entry, progress)
+            else:
+                self._segments.foreign(entry, progress)
+        except PayloadError:
+            # Decodable when it was received: another version of the contract wrote it.
+            self._segments.unreadable(entry, progress)
 
     def _birth_or_death(self, entry: Entry, progress: Progress) -> None:
         node = self._state.node(entry.group, entry.node)

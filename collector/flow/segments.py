@@ -23,6 +23,8 @@ from gateway.contract.events import EVENT_METRIC, Loss, parse_event
 from gateway.contract.reading import Block, Field, Kind, PointName
 from gateway.contract.segment import NO_PREVIOUS, Clock
 
+NUMBER_MAX = (1 << 63) - 1
+"""The largest segment number that SQLite's integers hold."""
 FLUSH_INTERVAL_MS = 1_000
 """What may still be on its way below the wall time of a segment's append."""
 _MASK = (1 << 64) - 1
@@ -57,9 +59,9 @@ class Segments:
         """One numbered segment of ours."""
         assert entry.epoch is not None, "a segment has an epoch"
         assert entry.number is not None, "a segment has a number"
+        data = self._cache.get(entry.id, entry.payload)
         stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
         self._seen(stream, entry)
-        data = self._cache.get(entry.id, entry.payload)
         new = stream.numbers.add(entry.number)
         copies = [] if new else self._copies(stream, entry)
         if any(copy.digest != entry.digest for copy in copies):
@@ -81,6 +83,7 @@ class Segments:
 
     def foreign(self, entry: Entry, progress: Progress) -> None:
         """Data without an identity: its number is its ledger id, its names those of the node's session."""
+        data = self._cache.get(entry.id, entry.payload)
         node = self._state.node(entry.group, entry.node)
         node.foreign_n += 1
         stream = None if node.own else self._state.stream_of(node)
@@ -90,7 +93,6 @@ class Segments:
             if node.sid is None:
                 node.sid = stream.sid
         self._seen(stream, entry)
-        data = self._cache.get(entry.id, entry.payload)
         self._connection.execute("INSERT INTO session VALUES (?,?)", (entry.id, stream.sid))
         stream.segments += 1
         self._count(stream, data.block, 1)
@@ -256,7 +258,7 @@ class Segments:
             return
         lost = self._state.stream(entry.group, entry.node, event.epoch, own=True, entry_id=entry.id)
         for first, last in event.ranges:
-            if first <= last and lost.numbers.add(first, last):
+            if first <= last <= NUMBER_MAX and lost.numbers.add(first, last):
                 progress.settled.append((*lost.key, (first, last)))
 
     def _resolve(self, stream: Stream, entry: Entry, block: Block, progress: Progress, *, below: int) -> None:

@@ -32,6 +32,8 @@ class _Stream:
     refused: dict[int, None] = field(default_factory=dict)
     """In the order of refusal: the newest must be told."""
     pending: int = 0
+    recent: set[int] = field(default_factory=set)
+    """Numbers to be told of: with more ranges than one receipt holds, theirs go first."""
     due_at: float | None = None
     hold_id: int = 0
     hold_until: float = 0.0
@@ -64,6 +66,7 @@ class ReceiptTracker:
         stream = self._stream(key)
         self._add(stream, number, refused=refused)
         stream.pending += 1
+        stream.recent.add(number)
         due_at = now if stream.pending >= COMMITS_MAX else now + DELAY_S
         stream.due_at = due_at if stream.due_at is None else min(stream.due_at, due_at)
 
@@ -111,8 +114,9 @@ class ReceiptTracker:
             ready_at = self._ready_at(stream)
             if ready_at is None or ready_at > now:
                 continue
+            out += [(key[0], key[1], receipt) for receipt in self._receipts(key, stream)]
             stream.due_at, stream.pending = None, 0
-            out.append((key[0], key[1], self.receipt(key)))
+            stream.recent.clear()
         return out
 
     def next_due(self) -> float | None:
@@ -123,15 +127,21 @@ class ReceiptTracker:
     def receipt(self, key: StreamKey) -> Receipt:
         """What is on the disk of this epoch."""
         stream = self._stream(key)
+        return self._receipt(key, stream, stream.numbers.beyond(RANGES_MAX))
+
+    def _receipts(self, key: StreamKey, stream: _Stream) -> list[Receipt]:
+        """One receipt; several when what has just come lies in more ranges than one can name."""
+        numbers = stream.numbers
+        if numbers.count_beyond <= RANGES_MAX:
+            return [self.receipt(key)]
+        upto = numbers.upto
+        told = sorted({numbers.around(number) for number in stream.recent if number > upto})
+        parts = [tuple(told[at : at + RANGES_MAX]) for at in range(0, len(told), RANGES_MAX)]
+        return [self._receipt(key, stream, part) for part in parts or [numbers.beyond(RANGES_MAX)]]
+
+    def _receipt(self, key: StreamKey, stream: _Stream, ranges: tuple[Range, ...]) -> Receipt:
         refused = tuple(sorted(list(stream.refused)[-REFUSED_MAX:]))
-        return Receipt(
-            self._host,
-            self._ledger_id,
-            key[2],
-            stream.numbers.upto,
-            stream.numbers.beyond(RANGES_MAX),
-            refused,
-        )
+        return Receipt(self._host, self._ledger_id, key[2], stream.numbers.upto, ranges, refused)
 
     def _stream(self, key: StreamKey) -> _Stream:
         return self._streams.setdefault(key, _Stream())

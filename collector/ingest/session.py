@@ -76,6 +76,7 @@ class HostSession:
         self._clocks = clocks
         self._committer: Committer | None = None
         self._link: Link | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._state_ms = 0
         self._renew = asyncio.Event()
         """The connection must be made anew: STATE needs a newer timestamp in will and birth."""
@@ -212,10 +213,16 @@ class HostSession:
         now_ns = self._clocks.now_ns()
         self._live.last_heard_ns[topic.group, topic.node] = now_ns
         self._committer.offer(Arrival(topic, heard.payload, now_ns))
-        if self._committer.crowded and self._link is not None:
+        if self._committer.crowded and self._link is not None and self._reading is None:
             self._link.pause()
-            resume = asyncio.ensure_future(self._committer.uncrowded())
-            resume.add_done_callback(lambda _, link=self._link: link.resume())  # type: ignore[misc]
+            self._reading = asyncio.create_task(self._read_again(self._link))
+
+    async def _read_again(self, link: Link) -> None:
+        """Back-pressure: the broker holds what comes while the queue is full."""
+        assert self._committer is not None, "attach comes before run"
+        await self._committer.uncrowded()
+        self._reading = None
+        link.resume()
 
     def _heard_state(self, heard: Heard) -> None:
         """Somebody says that we are offline: contradict, on a fresh connection when theirs is newer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from collector.store.ledger import Draft, EntryKind
 from collector.store.live import NodeStatus
@@ -19,6 +20,9 @@ from gateway.contract.codec import Data, PayloadError
 from gateway.contract.reading import NODE_DEVICE, Value
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
 from gateway.contract.topics import Message, Topic
+
+NUMBER_MAX: Final = (1 << 63) - 1
+"""The largest segment number that the ledger's integers hold; no gateway gets there honestly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Sorter:
     def _data(self, arrival: Arrival, node: NodeKey) -> Sorted:
         data = codec.decode_data(arrival.payload)
         block = data.block
+        if data.segment is not None and data.segment.number > NUMBER_MAX:
+            return Sorted(node, self._undecodable(arrival))
         if data.segment is None:
             if data.segment_text is not None:
                 return Sorted(node, self._undecodable(arrival))
@@ -107,6 +113,8 @@ class Sorter:
         identity = None
         if arrival.topic.kind in {Message.NDATA, Message.DDATA}:
             identity = codec.peek_segment(arrival.payload)
+        if identity is not None and identity.number > NUMBER_MAX:
+            identity = None
         return Draft(
             kind=EntryKind.UNDECODABLE,
             group=arrival.topic.group,

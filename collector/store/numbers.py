@@ -57,6 +57,16 @@ class NumberSet:
         start = 1 if self.upto else 0
         return tuple(zip(self._first[start : start + limit], self._last[start : start + limit], strict=True))
 
+    @property
+    def count_beyond(self) -> int:
+        """How many ranges there are after `upto`."""
+        return len(self._first) - (1 if self.upto else 0)
+
+    def around(self, number: int) -> Range:
+        """The range that holds `number`, which must be in the set."""
+        at = bisect_right(self._first, number) - 1
+        return self._first[at], self._last[at]
+
     def gaps(self) -> list[Range]:
         """What is missing below the highest number."""
         edges = [0, *self._last]

@@ -76,13 +76,14 @@ CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, n
 CREATE TABLE IF NOT EXISTS conflict (
   grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
   PRIMARY KEY (grp, node, device, name, time_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS skipped (id INTEGER PRIMARY KEY, problem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rebound (
   id INTEGER, alias INTEGER, sid INTEGER NOT NULL, bound TEXT NOT NULL, claimed TEXT NOT NULL,
   PRIMARY KEY (id, alias)) WITHOUT ROWID;
 """
 TABLES: Final = (
     *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected", "unchecked"),
-    *("event", "session", "frontier", "fork", "conflict", "rebound"),
+    *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped"),
 )
 """Every table, as compared by a rebuild."""
 
@@ -348,7 +349,7 @@ class Projection:
             backlog=depth if current else None,
             oldest_ms=oldest_ms if current else None,
             bytes=bytes_ if current else None,
-            clock=Clock.parse(clock) if clock else None,
+            clock=_clock(clock),
             frontier_ms=frontier_ms,
             agent=agent if current else None,
             config_hash=config_hash if current else None,
@@ -372,6 +373,10 @@ class Projection:
                 return out
             place = (out[-1].id, out[-1].index)
 
+    def skipped(self) -> dict[int, str]:
+        """Entries that this version could not project, with the problem: they are kept, and not shown."""
+        return dict(self._readers.rows("SELECT id, problem FROM skipped"))
+
     def forks(self, *, upto: int | None = None) -> list[Fork]:
         """Every fork known at `upto`."""
         rows = self._readers.rows(
@@ -390,6 +395,14 @@ class Projection:
         return [
             Conflict(id=i, other=o, point=PointName(g, n, d, m), time_ms=t) for i, o, g, n, d, m, t in rows
         ]
+
+
+def _clock(text: str | None) -> Clock | None:
+    """None too for facts that cannot be written back (a bound that is infinite)."""
+    try:
+        return Clock.parse(text) if text else None
+    except ValueError:
+        return None
 
 
 def numbers_of(text: str) -> tuple[int, ...]:

@@ -46,6 +46,21 @@ def test_a_receipt_covers_what_was_committed_and_nothing_else(arrivals: list[int
         assert covered == set(arrivals)
 
 
+@given(st.permutations(range(1, 121)), st.integers(1, 60))
+def test_every_number_is_told_whatever_the_gaps(arrivals: list[int], flush: int) -> None:
+    one = tracker()
+    for i, number in enumerate(2 * n for n in arrivals):
+        one.committed(KEY, number, now=float(i))
+        if i % flush == 0:
+            told = [receipt for _, _, receipt in one.due(1e9)]
+            assert any(receipt.covers(number) for receipt in told)
+    for number in arrivals:
+        one.committed(KEY, 2 * number, now=0.0)
+    receipts = [Receipt.parse(str(receipt)) for _, _, receipt in one.due(1e9)]
+    covered = {n for n in range(1, 250) if any(receipt.covers(n) for receipt in receipts)}
+    assert covered == {2 * n for n in arrivals}
+
+
 @given(ARRIVALS, st.sets(st.integers(1, 60)), st.integers(0, 120))
 def test_a_restart_anywhere_changes_no_receipt(arrivals: list[int], refused: set[int], cut: int) -> None:
     whole = tracker()

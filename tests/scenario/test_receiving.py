@@ -1,9 +1,13 @@
-"""The collector on a real broker: births and segments in, receipts out, everything rebuilt from the ledger."""
+"""The collector on a real broker: births and segments in, receipts out, answers from the ledger."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
+
+import apsw
+import pytest
 
 from gateway.contract import births, codec
 from gateway.contract.events import EVENT_METRIC, Loss, event_text
@@ -66,8 +70,12 @@ async def test_any_order_a_gap_a_duplicate_and_a_loss_event(tmp_path: Path, brok
         gateway.send(gateway.data(made[1]))
         await gateway.receipted(2)
         loss = Loss(
-            id="l1", time="2026-09-21T00:00:00Z", epoch=gateway.epoch, ranges=((3, 3), (5, 5)), cause="full"
-        )  # type: ignore[arg-type]
+            id="l1",
+            time=datetime(2026, 9, 21, tzinfo=UTC),
+            epoch=gateway.epoch,
+            ranges=((3, 3), (5, 5)),
+            cause="full",
+        )
         told = gateway.make(
             "-", [Reading(time_ms=T0_MS + 9000, kind=Kind.STRING, value=event_text(loss), name=EVENT_METRIC)]
         )
@@ -244,6 +252,48 @@ async def test_state_is_online_with_rising_timestamps_and_offline_after_a_stop(
         await watcher.publish_confirmed(state_topic("telomere"), lie, retain=True)
         await until(7)
         assert states[-1][0] is True
+    await watcher.close()
+
+
+async def test_state_is_offline_while_the_ledger_cannot_commit_and_nothing_is_receipted(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[bool] = []
+    heard = asyncio.Event()
+
+    def on_message(message: Heard) -> None:
+        states.append(births.decode_state(message.payload)[0])
+        heard.set()
+
+    async def until(wanted: list[bool]) -> None:
+        async with asyncio.timeout(10):
+            while states != wanted:
+                heard.clear()
+                await heard.wait()
+
+    watcher = Link(broker=broker.broker, client_id="watcher", on_message=on_message)
+    await watcher.connect()
+    await watcher.subscribe([(state_topic("telomere"), 1)])
+    async with running(config_of(tmp_path, broker.url)) as run:
+        await online(run)
+        gateway = await SimGateway().connect(broker.broker)
+        made = gateway.make(BR, numbers(1, T0_MS, [1.0]))
+
+        def full(*_: object) -> None:
+            raise apsw.FullError("database or disk is full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(run.services.ledger, "commit_here", full)
+            broken.setattr(run.services.ledger, "barrier", full)
+            gateway.send(gateway.data(made))
+            await until([True, False])
+            assert "full" in run.services.live.ledger_fault
+            gateway.send(gateway.data(made))
+        await until([True, False, True])
+        assert gateway.receipts == []
+        gateway.send(gateway.data(made))
+        await gateway.receipted(1)
+        await gateway.close()
     await watcher.close()
 
 

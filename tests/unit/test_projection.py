@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from collector.flow.segments import Segments
+from collector.store.ledger import Entry
 from collector.store.readings import Form, buckets_of
 from gateway.contract import codec
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
-from gateway.contract.reading import Kind, PointName, Quality, Reading
+from gateway.contract.reading import Kind, PointName, Quality, Reading, Value
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.ledgers import Stores
 
@@ -78,7 +81,7 @@ def test_a_rebuild_is_equal_whatever_the_batches(stores: Stores, seed: int) -> N
 
 def test_values_are_exact_for_every_kind(stores: Stores) -> None:
     gateway = SimGateway()
-    wanted = {
+    wanted: dict[Kind, list[Value]] = {
         Kind.I64: [-(1 << 63), (1 << 63) - 1, -1],
         Kind.U64: [(1 << 64) - 1, 0, 1 << 63],
         Kind.BOOL: [True, False, True],
@@ -187,6 +190,27 @@ def test_buckets_hide_no_extreme(stores: Stores, seed: int) -> None:
         assert len(inside) == one.n
         assert one.mean == pytest.approx(np.nanmean(inside.value))
     assert buckets_of(readings.select(readings.form == Form.STRING), from_ns=0, to_ns=1, max_points=1) == []
+
+
+def test_an_entry_that_cannot_be_projected_is_named_and_stops_no_other(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    for i in range(3):
+        stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)]))))
+    resolve = Segments._resolve
+
+    def poisoned(self: Segments, stream: Any, entry: Entry, *rest: Any, **named: Any) -> None:
+        if entry.id == 4:
+            raise OverflowError("poison")
+        resolve(self, stream, entry, *rest, **named)
+
+    monkeypatch.setattr(Segments, "_resolve", poisoned)
+    stores.project()
+    assert stores.projection.skipped() == {4: "OverflowError('poison')"}
+    assert stores.projection.cursor() == 5
+    assert stores.projection.nodes()[0].readings == 2
 
 
 def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
