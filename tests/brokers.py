@@ -26,7 +26,9 @@ max_queued_bytes 0
 max_inflight_messages 100
 set_tcp_nodelay true
 log_type error
+user root
 """
+# (As root it would change to a user that cannot read a test's files; else `user` means nothing.)
 
 
 def free_port() -> int:

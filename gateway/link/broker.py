@@ -9,10 +9,26 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class TlsContext(ssl.SSLContext):
+    """A client's context that can close the socket it wrapped: paho forgets it when the handshake fails."""
+
+    wrapped: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """As the standard's; the socket is kept."""
+        self.wrapped = super().wrap_socket(*args, **kwargs)
+        return self.wrapped
+
+    def close(self) -> None:
+        """Close the last socket."""
+        if self.wrapped is not None:
+            self.wrapped.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +39,13 @@ class Tls:
     cert_file: Path | None = None
     key_file: Path | None = None
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> TlsContext:
         """Reads the files (blocking). Raises OSError or ssl.SSLError when one cannot be used."""
-        context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+        context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(self.ca_file)
         if self.cert_file is not None:
             context.load_cert_chain(self.cert_file, self.key_file)
         return context

@@ -203,12 +203,18 @@ class Link:
 
     def _open_blocking(self, timeout_s: float) -> None:
         broker, client = self.broker, self._client
-        if broker.tls is not None:
-            client.tls_set_context(broker.tls.context())
+        context = None if broker.tls is None else broker.tls.context()
+        if context is not None:
+            client.tls_set_context(context)
         if broker.username:
             client.username_pw_set(broker.username, broker.password())
         client.connect_timeout = timeout_s
-        client.connect(broker.host, broker.port, keepalive=self._keepalive_s)
+        try:
+            client.connect(broker.host, broker.port, keepalive=self._keepalive_s)
+        except OSError:
+            if context is not None:
+                context.close()
+            raise
 
     def _attach(self) -> None:
         sock = self._client.socket()

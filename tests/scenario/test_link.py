@@ -182,3 +182,42 @@ async def test_a_paused_link_reads_nothing_until_it_resumes(broker: Mosquitto) -
         assert [(await inbox.get()).payload for _ in range(2)] == [b"1", b"2"]
     await link.close()
     await mouth.close()
+
+
+async def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key, made by the openssl command."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    process = await asyncio.create_subprocess_exec(
+        "openssl", *command, "-keyout", str(key), "-out", str(cert), stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0
+    return cert, key
+
+
+async def test_tls_with_a_private_authority_and_a_password_file(tmp_path: Path) -> None:
+    cert, key = await make_certificate(tmp_path)
+    port = free_port()
+    tls = f"listener {port} 127.0.0.1\ncertfile {cert}\nkeyfile {key}\nallow_anonymous true\n"
+    (tmp_path / "password").write_text("secret\n")
+    mosquitto = Mosquitto(tmp_path, extra=tls)
+    await mosquitto.start()
+    try:
+        url = f"mqtts://127.0.0.1:{port}"
+        trusted = Broker.parse(url, ca_file=cert, username="gw", password_file=tmp_path / "password")
+        async with listening(trusted, ("data/#", 0)) as ear:
+            link = await connected(trusted, "mouth")
+            for number in range(50):
+                link.publish("data/x", bytes([number]) * 100_000)
+                await link.drained(timeout_s=5)
+            got = [await ear.next() for _ in range(50)]
+            assert [heard.payload for heard in got] == [bytes([n]) * 100_000 for n in range(50)]
+            await link.close()
+        with pytest.raises(LinkError, match=r"cannot connect.*certificate verify failed"):
+            await Link(broker=Broker.parse(url), client_id="distrustful").connect()
+        absent = Broker.parse(url, ca_file=tmp_path / "absent.pem")
+        with pytest.raises(LinkError, match=r"cannot connect.*No such file"):
+            await Link(broker=absent, client_id="lost").connect()
+    finally:
+        await mosquitto.stop()
