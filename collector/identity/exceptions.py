@@ -72,7 +72,8 @@ class ExceptionItem:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSeen:
     """What the detectors need of one epoch of a gateway: missing and forked segment numbers, and the
-    hash of the limits it runs (None for an epoch of the past, or a node that states none)."""
+    hash of the limits it runs (None for an epoch of the past, or a node that states none).
+    """
 
     group: str
     node: str
