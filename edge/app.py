@@ -107,6 +107,9 @@ class Agent:
         self._keys: dict[PointBinding, int] = {}
         self._intake: Intake | None = None
         self.uplink: Uplink | None = None
+        self.outbox: Outbox | None = None
+        self._listeners: dict[str, Listener] = {}
+        self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
         """Start everything, wait, stop everything; `quiet` ends sampling early and the uplink goes on.
@@ -123,6 +126,7 @@ class Agent:
     async def _run(self, stop: asyncio.Event, quiet: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
+        self.outbox = outbox
         try:
             self._keys = await loop.run_in_executor(None, bind, self.config, outbox)
             intake = self._intake = self._make_intake(outbox)
@@ -138,7 +142,13 @@ class Agent:
             await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
         finally:
+            self.outbox = None
             await loop.run_in_executor(None, outbox.close)
+
+    async def hearing(self, source: str) -> None:
+        """Returns when the subscriptions of this source stand."""
+        await self.started.wait()
+        await self._listeners[source].hearing.wait()
 
     def _make_intake(self, outbox: Outbox) -> Intake:
         return Intake(
@@ -165,6 +175,7 @@ class Agent:
         stop, quiet = asked
         halt, flushed, farewell = asyncio.Event(), asyncio.Event(), asyncio.Event()
         drivers = [_task(work) for work in self._drivers(halt, intake)]
+        self.started.set()
         writer = _task(intake.run(flushed))
         sender = _task(uplink.run(farewell))
         looking = _task(self._look(outbox, uplink))
@@ -212,6 +223,7 @@ class Agent:
                 clocks=self._clocks,
                 sink=intake,
             )
+            self._listeners[source.id] = listener
             work.append(listener.run(halt))
         return work
 

@@ -110,6 +110,8 @@ class Listener:
                     silence = Silence(spec.period_ms, now_ms, now_ns)
                     self._silences[wanted.key] = device.id, silence
         self._link: Link | None = None
+        self.hearing = asyncio.Event()
+        """Set while the subscriptions stand."""
         self._unacknowledged = 0
         self._settled = asyncio.Event()
         self._backoff = Backoff(max_s=RECONNECT_MAX_S)
@@ -157,6 +159,7 @@ class Listener:
             with contextlib.suppress(asyncio.CancelledError, LinkError):
                 await work
             self._link = None
+            self.hearing.clear()
             link.drop("the session ended")
 
     async def _listen(self, link: Link) -> None:
@@ -168,6 +171,7 @@ class Listener:
             log.info("source is back", source=self._source.id)
         self._lost_logged = False
         self._backoff.succeeded()
+        self.hearing.set()
         raise LinkError(await link.wait_closed(), where=str(self._source.broker))
 
     async def _leave(self, link: Link) -> None:
