@@ -22,6 +22,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 """How long a connection waits for a lock: only a backup or a checkpoint can hold one that long."""
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
 """The WAL is cut back to this size after a checkpoint, and a full checkpoint is tried above it."""
+CHECKPOINT_TIMEOUT_MS: Final = 50
+"""How long a full checkpoint waits for readers: a commit must not stand behind a long one."""
 READERS_MAX: Final = 4
 """Idle read connections kept open; more are opened on demand and closed after use."""
 
@@ -70,10 +72,13 @@ def bound_wal(connection: apsw.Connection, path: Path) -> None:
     wal = path.with_name(path.name + "-wal")
     if not wal.exists() or wal.stat().st_size <= WAL_BYTES_MAX:
         return
+    connection.set_busy_timeout(CHECKPOINT_TIMEOUT_MS)
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    finally:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
 
 
 class Readers:

@@ -213,6 +213,28 @@ def test_an_entry_that_cannot_be_projected_is_named_and_stops_no_other(
     assert stores.projection.nodes()[0].readings == 2
 
 
+def test_content_that_arrives_before_its_predecessor_is_checked_when_that_comes(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    made = [gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)])) for i in range(3)]
+    topic, good = gateway.data(made[1])
+    clock = codec.decode_data(good).clock_text or ""
+    wrong = codec.encode_body(segment=made[1].identity, clock=clock, block=made[0].block, time_ms=T0_MS)
+    stores.take((topic, codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)), gateway.data(made[2]))
+    assert [progress.refused for progress in stores.project()] == [set()]
+    assert stores.readings.count() == 2
+    stores.take(gateway.data(made[0]))
+    assert [progress.refused for progress in stores.project()] == [{("zurich", "gw-1", gateway.epoch, 2)}]
+    assert stores.readings.count() == 2
+    read = stores.readings.read
+    assert read(POINT, from_ns=None, to_ns=None).values() == [0.0, 2.0]
+    assert read(POINT, from_ns=None, to_ns=None, upto=4).number.tolist() == [2, 3]
+    stores.take((topic, good))
+    assert [progress.restored for progress in stores.project()] == [{("zurich", "gw-1", gateway.epoch, 2)}]
+    assert read(POINT, from_ns=None, to_ns=None).values() == [0.0, 1.0, 2.0]
+    assert (stores.readings.count(), stores.projection.nodes()[0].refused) == (3, ())
+
+
 def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
     gateway = SimGateway()
     stores.take(gateway.data(gateway.make("-", [Reading(T0_MS, Kind.STRING, scan(), 0, EVENT_METRIC)])))
