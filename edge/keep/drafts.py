@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edge.config import EdgeConfig
-from edge.model.columns import Columns, cuts, merge, to_block
+from edge.model.columns import Columns, merge, to_block
+from gateway.contract.blocks import split
 from gateway.contract.events import EVENT_METRIC, Event, event_text
-from gateway.contract.reading import NODE_DEVICE, Kind, Reading, block_of
+from gateway.contract.reading import NODE_DEVICE, Block, Kind, Reading, block_of
 from gateway.contract.segment import Clock
 from gateway.outbox.model import Draft, PointBinding
 
 _EVENT_PRIORITY = 10
 """Above every device: events explain the data and are the last to go from a full outbox."""
+_IDENTITY_BYTES = 400
+"""Identity, clock facts and envelope take some 300 bytes of a segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,15 @@ class Shape:
             names=named,
         )
 
-    def cut(self, parts: Iterable[Columns]) -> list[Columns]:
+    def cut(self, parts: Iterable[Columns]) -> list[Block]:
         """Readings of one device in time order, a segment's worth each."""
-        merged = merge(parts)
-        longest = max((len(name) for name in (self.names or {}).values()), default=0)
-        room = max(1, self.bytes_max - 400)  # identity and clock facts take some 300 bytes of a segment
-        return [
-            merged.take(place)
-            for place in cuts(merged, readings_max=self.readings_max, bytes_max=room, name_bytes=longest)
-        ]
+        room = max(1, self.bytes_max - _IDENTITY_BYTES)
+        whole = to_block(merge(parts), names=self.names)
+        return split(whole, count_max=self.readings_max, bytes_max=room)
 
-    def draft(self, device: str, columns: Columns, clock: Clock) -> Draft:
+    def draft(self, device: str, block: Block, clock: Clock) -> Draft:
         """One segment of one device."""
-        block = to_block(columns, names=self.names)
-        return Draft(device, block, clock, priority=self.priority.get(device, 1), readings=len(columns))
+        return Draft(device, block, clock, priority=self.priority.get(device, 1), readings=len(block))
 
 
 def event_draft(event: Event, clock: Clock) -> Draft:

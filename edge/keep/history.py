@@ -21,7 +21,7 @@ from edge.model.columns import CODE, Columns, missed
 from edge.model.decode import decode_answers
 from edge.model.plan import Request
 from gateway.contract.events import Event
-from gateway.contract.reading import Field, Quality, Reason
+from gateway.contract.reading import Block, Field, Quality, Reason
 from gateway.contract.segment import Clock
 from gateway.outbox.model import Draft, PointBinding
 from gateway.outbox.store import Outbox
@@ -90,18 +90,18 @@ def backfill(
     boot_ms = first - 3_600_000 if boot_wall_ms is None else boot_wall_ms
     boot = _boot_id(config, boot_ms)
     shape = Shape.of(config, keys)
-    waiting: list[tuple[int, str, Columns | Event]] = []
+    waiting: list[tuple[int, str, Block | Event]] = []
     for device, some in parts.items():
         waiting.extend((int(cut.time_ms[-1]), device, cut) for cut in shape.cut(some))
     waiting.extend((int(event.time.timestamp() * 1000), "-", event) for event in events)
     waiting.sort(key=lambda item: item[0])
     drafts = (
         shape.draft(device, item, _clock(boot, boot_ms, at))
-        if isinstance(item, Columns)
+        if isinstance(item, Block)
         else event_draft(item, _clock(boot, boot_ms, at))
         for at, device, item in waiting
     )
-    readings = sum(len(item) for _, _, item in waiting if isinstance(item, Columns))
+    readings = sum(len(item) for _, _, item in waiting if isinstance(item, Block))
     _append(outbox, drafts)
     return Appended(segments=len(waiting), readings=readings, events=len(events))
 

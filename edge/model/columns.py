@@ -1,6 +1,6 @@
 """Columns: readings between the decoder and the segment, as arrays.
 
-Owns merging in time order, cutting into segments and the change into the contract's `Block`, whose
+Owns merging in time order and the change into the contract's `Block`, whose
 tables of names, strings and reasons are in order of first appearance. Must not know devices or
 where segments go.
 """
@@ -19,10 +19,6 @@ from gateway.contract.reading import Block, Field, Quality, Reason
 REASONS: Final = tuple(Reason)
 """Reason codes of `Columns.reason` are indexes into this table; 0 is NONE."""
 CODE: Final = {reason: code for code, reason in enumerate(REASONS)}
-_READING_BYTES: Final = 34
-"""A metric without properties is at most this long in a segment (measured: 26 to 32)."""
-_REASON_BYTES: Final = 64
-"""What quality and reason add."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,18 +38,6 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.key)
-
-    def take(self, index: NDArray[np.intp] | slice) -> Columns:
-        """The readings at these places."""
-        return Columns(
-            self.key[index],
-            self.time_ms[index],
-            self.field[index],
-            self.bits[index],
-            self.quality[index],
-            self.reason[index],
-            self.strings,
-        )
 
 
 def missed(*, key: int, times_ms: Sequence[int], reason: Reason) -> Columns:
@@ -94,29 +78,6 @@ def merge(parts: Iterable[Columns]) -> Columns:
         reason=np.concatenate([part.reason for part in chunks])[order],
         strings=tuple(strings),
     )
-
-
-def cuts(columns: Columns, *, readings_max: int, bytes_max: int, name_bytes: int = 0) -> list[slice]:
-    """Slices of at most `readings_max` readings and about `bytes_max` bytes, never empty.
-
-    `name_bytes` is what each reading adds when points travel by name.
-    """
-    n = len(columns)
-    size = np.full(n, _READING_BYTES + name_bytes, np.int64)
-    size += np.where(columns.reason > 0, _REASON_BYTES, 0)
-    if columns.strings:
-        lengths = np.array([len(text.encode()) for text in columns.strings], np.int64)
-        held = columns.field == Field.STRING
-        size[held] += lengths[columns.bits[held].astype(np.intp)]
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
-    out: list[slice] = []
-    start = 0
-    while start < n:
-        reach = int(np.searchsorted(total, total[start] + bytes_max, side="right")) - 1
-        stop = min(n, start + readings_max, max(start + 1, reach))
-        out.append(slice(start, stop))
-        start = stop
-    return out
 
 
 def to_block(columns: Columns, *, names: Mapping[int, str] | None = None) -> Block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.model.columns import Columns, cuts, merge, missed, to_block
+from edge.model.columns import Columns, merge, missed, to_block
 from edge.model.plan import plan_requests
 from edge.model.points import Order, Point, PointSpec
 from edge.model.schedule import SlotTrack
@@ -121,11 +121,3 @@ def test_blocks_are_the_contracts() -> None:
     assert (found.strings, found.reasons, found.names) == (expected.strings, expected.reasons, ())
     named = to_block(merge(parts), names={3: "text", 7: "number"})
     assert [named.name_of(i) for i in range(7)] == ["text"] * 4 + ["number"] + ["text"] * 2
-
-
-def test_segments_end_at_readings_and_bytes() -> None:
-    many = missed(key=1, times_ms=range(1000), reason=Reason.NONE)
-    slices = cuts(many, readings_max=300, bytes_max=10**6)
-    assert [(s.start, s.stop) for s in slices] == [(0, 300), (300, 600), (600, 900), (900, 1000)]
-    assert all(s.stop - s.start < 40 for s in cuts(many, readings_max=300, bytes_max=1000))
-    assert [s.stop - s.start for s in cuts(many, readings_max=1000, bytes_max=1)] == [1] * 1000
