@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from gateway.contract.topics import check_id
-from gateway.link.broker import Broker
+from gateway.link.broker import Broker, checked_url
 from gateway.link.faults import Fault, load_toml_model
 
 ALL_GROUPS: Final = "#"
@@ -78,7 +78,9 @@ class CollectorSection(Section):
 class BrokerSection(Section):
     """[broker]"""
 
-    url: str = Field("mqtt://127.0.0.1:1883", description="mqtt://host:1883 or mqtts://host:8883")
+    url: Annotated[str, AfterValidator(checked_url)] = Field(
+        "mqtt://127.0.0.1:1883", description="mqtt://host:1883 or mqtts://host:8883"
+    )
     host_id: Annotated[str, AfterValidator(check_id)] = Field(
         "telomere",
         description="this collector's Sparkplug host id: the gateways' receipt_host",

@@ -23,7 +23,7 @@ from pydantic import (
 from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
 from gateway.contract.reading import NODE_DEVICE, Kind
 from gateway.contract.topics import check_id
-from gateway.link.broker import Broker
+from gateway.link.broker import Broker, checked_url
 from gateway.outbox.config import OutboxConfig
 from gateway.rules.limits import Crossing, LimitRule
 from gateway.uplink.config import UplinkConfig
@@ -188,7 +188,9 @@ class SourceSection(Section):
     """A broker to which sensors publish. The session is persistent under one fixed client id."""
 
     id: Id
-    url: str = Field(description="mqtt://host:1883, or mqtts://host:8883 with ca_file")
+    url: Annotated[str, AfterValidator(checked_url)] = Field(
+        description="mqtt://host:1883, or mqtts://host:8883 with ca_file"
+    )
     client_id: str = ""
     username: str = ""
     password_file: Path | None = None

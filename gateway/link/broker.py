@@ -109,5 +109,11 @@ class Broker:
         )
 
 
+def checked_url(url: str) -> str:
+    """The address itself, for models that report every key by itself. Raises ValueError as `parse` does."""
+    Broker.parse(url)
+    return url
+
+
 def _path(value: Path | str) -> Path | None:
     return Path(value) if str(value) else None

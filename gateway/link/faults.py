@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 VALUE_LENGTH_MAX: Final = 60
@@ -147,7 +148,9 @@ def _words(model: type[BaseModel], error: ErrorDetails) -> tuple[str, str]:
         expected = str(ctx.get("expected", ""))
         words = re.findall(r"'([^']*)'", expected)
         near = difflib.get_close_matches(str(error["input"]), words, n=1)
-        return f"must be {expected}, not {given}", f"did you mean {near[0]!r}?" if near else ""
+        return f"must be {expected}, not {given}", (
+            f"did you mean {near[0]!r}?" if near else _describe(model, loc)
+        )
     if kind in _WANTED:
         return f"{_WANTED[kind]}, not {given}", _describe(model, loc)
     return f"{_lowered(error['msg'])}, not {given}", _describe(model, loc)
@@ -202,8 +205,16 @@ def _describe(model: type[BaseModel], loc: Loc) -> str:
     for owner in _models_at(model, loc[:-1]):
         for name, field in owner.model_fields.items():
             if loc and loc[-1] in {name, field.alias}:
-                return field.description or ""
+                return field.description or _default(field)
     return ""
+
+
+def _default(field: FieldInfo) -> str:
+    """What stands in for a key that nobody described: no fault is left without a way on."""
+    plain = isinstance(field.default, str | int | float) and field.default != ""
+    if plain:
+        return f"without this key {_shown(field.default)} is taken"
+    return "it cannot be left out" if field.is_required() else "it may be left out"
 
 
 def _known_keys(model: type[BaseModel], loc: Loc) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from gateway.contract.topics import check_id
-from gateway.link.broker import Broker
+from gateway.link.broker import Broker, checked_url
 from gateway.outbox.config import ByteCount
 
 
@@ -29,7 +29,7 @@ class UplinkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    broker: str = "mqtt://127.0.0.1:1883"
+    broker: Annotated[str, AfterValidator(checked_url)] = "mqtt://127.0.0.1:1883"
     username: str = ""
     password_file: Path | None = None
     ca_file: Path | None = None
