@@ -214,7 +214,7 @@ def _default(field: FieldInfo) -> str:
     plain = isinstance(field.default, str | int | float) and field.default != ""
     if plain:
         return f"without this key {_shown(field.default)} is taken"
-    return "it cannot be left out" if field.is_required() else "it may be left out"
+    return "" if field.is_required() else "it may be left out"
 
 
 def _known_keys(model: type[BaseModel], loc: Loc) -> list[str]:
