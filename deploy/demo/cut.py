@@ -44,6 +44,7 @@ class Cable:
         self.cut()
         if self._server is not None:
             self._server.close()
+            await asyncio.gather(*self._pairs, return_exceptions=True)
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

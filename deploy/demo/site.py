@@ -85,7 +85,7 @@ class Site:
                 await asyncio.Event().wait()
             await asyncio.sleep(ready_at + (self._options.exit_after_s or 0.0) - time.monotonic())
             await replaying
-            self._cable.heal()
+            self._heal()
             await self._drain()
             for task in background:
                 task.cancel()
@@ -201,17 +201,20 @@ class Site:
         self._measured.outages.append(outage)
         self._cable.cut()
         log.info("uplink cut", node=story.COLD, seconds=story.CUT_S)
-        try:
-            await asyncio.sleep(story.CUT_S)
-        finally:
-            self._cable.heal()
-            outage["to"] = _now()
+        await asyncio.sleep(story.CUT_S)
+        self._heal()
         healed_at = time.monotonic()
         held = (await asyncio.to_thread(self._status, story.COLD)).last_number
         while (await asyncio.to_thread(self._status, story.COLD)).upto < held:  # noqa: ASYNC110 - another process
             await asyncio.sleep(WATCH_S)
         self._measured.drain_s = round(time.monotonic() - healed_at, 2)
         log.info("outage drained", node=story.COLD, seconds=self._measured.drain_s)
+
+    def _heal(self) -> None:
+        """After CUT_S, or earlier when the demo ends before."""
+        self._cable.heal()
+        for outage in self._measured.outages:
+            outage["to"] = outage["to"] or _now()
 
     async def _replay(self) -> None:
         if not self._options.logs:
