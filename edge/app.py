@@ -51,8 +51,8 @@ __all__ = [
 
 log = structlog.get_logger()
 
-DRIVERS_STOP_S: Final = 3.2
-"""For answers under way: longer than the longest allowed timeout."""
+DRIVERS_STOP_S: Final = 2.2
+"""For answers under way: longer than the longest allowed timeout; with the uplink's goodbye below 5 s."""
 LOOK_S: Final = 0.25
 """How soon an event appended by another process is sent."""
 CONFIG_FACT: Final = "agent.config"

@@ -47,12 +47,14 @@ class Row:
         return (self.time_ms * 1_000_000 - offset_ns) // (period_ms * 1_000_000)
 
 
-def site(folder: Path, body: str, *, period_ms: int = 100, broker: str = "mqtt://127.0.0.1:1") -> EdgeConfig:
+def site(
+    folder: Path, body: str, *, period_ms: int = 100, broker: str = "mqtt://127.0.0.1:1", flush_ms: int = 100
+) -> EdgeConfig:
     """The configuration of a gateway in this folder, with the counter's profile."""
     (folder / "profiles").mkdir(exist_ok=True)
     (folder / "profiles/counter.toml").write_text(COUNTER_PROFILE.format(period_ms=period_ms), "utf-8")
     head = f'[gateway]\ngroup = "g"\nnode = "n"\ndata_dir = "data"\n[uplink]\nbroker = "{broker}"\n'
-    (folder / "edge.toml").write_text(head + "flush_interval_ms = 100\n" + body, "utf-8")
+    (folder / "edge.toml").write_text(head + f"flush_interval_ms = {flush_ms}\n" + body, "utf-8")
     return load(folder / "edge.toml").config
 
 

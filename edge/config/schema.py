@@ -39,7 +39,7 @@ RESERVED_NAMES: Final = (
 )
 """Metric names, or their first level, that the protocol itself uses."""
 T = TypeVar("T")
-_TIMEOUT_MS_MAX: Final = 3000
+_TIMEOUT_MS_MAX: Final = 2000
 """An answer that takes longer makes the clean stop within 5 s impossible."""
 
 

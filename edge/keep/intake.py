@@ -78,7 +78,7 @@ class Intake:
         self._unusable: list[tuple[int, str, str, bytes]] = []
         self._urgent = asyncio.Event()
         self._offset_ns: int | None = None
-        self._stuck = False
+        self._refusal: OutboxError | None = None
         self.last: dict[int, Last] = {}
 
     # -- taking
@@ -160,6 +160,10 @@ class Intake:
             self._look_at_clock(self._clocks.wall_ns() - self._clocks.mono_ns())
             await self.flush()
         await self.flush()
+        if self._refusal is not None:
+            held = sum(len(draft.block) for draft in self._drafts)
+            log.error("the agent ends with readings that the disk refused", readings=held)
+            raise self._refusal
 
     async def _due(self, stop: asyncio.Event) -> None:
         waits = [asyncio.ensure_future(self._urgent.wait()), asyncio.ensure_future(stop.wait())]
@@ -200,15 +204,15 @@ class Intake:
             held = sum(len(draft.block) for draft in drafts)
             if held > STUCK_READINGS_MAX:
                 raise
-            if not self._stuck:
+            if self._refusal is None:
                 log.error(  # noqa: TRY400 - the error itself says what to do; its trace does not
                     "the outbox refuses readings; they are held in memory", cause=str(error), readings=held
                 )
-            self._stuck = True
+            self._refusal = error
             return False
-        if self._stuck:
+        if self._refusal is not None:
             log.info("the outbox takes readings again")
-        self._stuck = False
+        self._refusal = None
         return True
 
     def _seal(self, clock: Clock) -> None:

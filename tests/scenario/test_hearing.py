@@ -8,10 +8,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from edge.app import Agent
 from edge.config import EdgeConfig
 from edge.keep.quarantine import Quarantine
 from gateway.link.client import Link
+from gateway.outbox.model import OutboxError
+from gateway.outbox.store import Outbox
 from tests.agents import running, site, stored
 from tests.brokers import Mosquitto
 
@@ -117,6 +121,41 @@ async def test_values_without_a_number_say_why(tmp_path: Path, broker: Mosquitto
     rows, _ = stored(config)
     assert [(row.value, row.reason) for row in rows] == [(value, reason) for _, value, reason in said]
     assert [row.time_ms - T0_S * 1000 for row in rows] == [0, 1000, 2000, 3250, 4000]
+
+
+async def test_nothing_is_acknowledged_before_it_is_on_disk(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses, the agent ends: the broker still has the messages for the next agent."""
+    config = gateway(tmp_path, broker)
+    refused = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def refuse(*_: object, **__: object) -> None:
+        loop.call_soon_threadsafe(refused.set)
+        raise OutboxError(what="appending", where="here", cause="full", hint="free some space")
+
+    with monkeypatch.context() as patch, pytest.raises(OutboxError, match="free some space"):
+        async with running(config) as agent:
+            await agent.hearing("lab")
+            patch.setattr(Outbox, "append", refuse)
+            await publish(broker, [message(n) for n in range(3)])
+            async with asyncio.timeout(10):
+                await refused.wait()
+    assert stored(config)[0] == []
+    async with running(config) as agent:
+        await until_stored(agent, 3)
+    assert [row.value for row in stored(config)[0]] == [0, 1 / 8, 2 / 8]
+
+
+async def test_a_full_window_is_flushed_before_the_interval(tmp_path: Path, broker: Mosquitto) -> None:
+    """The interval is a minute; sixty-four messages are on disk long before."""
+    text = SOURCE.format(url=broker.url, period="")
+    config = site(tmp_path, text, flush_ms=60_000)
+    async with running(config) as agent:
+        await agent.hearing("lab")
+        await publish(broker, [message(n) for n in range(64)])
+        await until_stored(agent, 64)
 
 
 async def test_silence_is_told_slot_by_slot(tmp_path: Path, broker: Mosquitto) -> None:
