@@ -12,7 +12,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import structlog
 import uvicorn
@@ -67,7 +67,7 @@ class Collector:
             server_socket = self._listen()
             stack.callback(server_socket.close)
             services = await self._build(stack, stop)
-            server = self._server(services)
+            server = await self._server(services)
             serving = asyncio.create_task(server.serve(sockets=[server_socket]), name="http")
             stack.push_async_callback(_ended, serving, server)
             log.info("collector runs", http=f"http://{self.bound[0]}:{self.bound[1]}" if self.bound else "")
@@ -149,10 +149,10 @@ class Collector:
         self.bound = server_socket.getsockname()[:2]
         return server_socket
 
-    def _server(self, services: Services) -> uvicorn.Server:
+    async def _server(self, services: Services) -> uvicorn.Server:
         create_app = self._create_app or _api()
         settings = uvicorn.Config(
-            create_app(services),
+            await asyncio.to_thread(create_app, services),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -172,7 +172,7 @@ class Collector:
 def _api() -> Callable[[Services], ASGIApplication]:
     from collector.api.app import create_app  # noqa: PLC0415 (FastAPI takes a second to import)
 
-    return create_app
+    return cast("Callable[[Services], ASGIApplication]", create_app)
 
 
 class _Server(uvicorn.Server):

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -67,13 +68,18 @@ class Accounts:
         self._turns = threading.BoundedSemaphore(HASHES_AT_ONCE)
         self._no_one = self._hasher.hash(secrets.token_urlsafe(16))
 
-    def ensure_first(self, *, name: str = "admin") -> str | None:
-        """On a collector without accounts, make one and return its one-time password, else None."""
+    def ensure_first(self, *, deliver: Callable[[str], None], name: str = "admin") -> bool:
+        """On a collector without accounts, make one; whether it did.
+
+        `deliver` gets the one-time password before the account is journalled: a crash between the two
+        leaves no account that nobody can enter, and the next start makes another.
+        """
         if self._refresh().users:
-            return None
+            return False
         password = "-".join(secrets.token_hex(3) for _ in range(4))
+        deliver(password)
         self.add_user(name, Role.ADMIN, password, actor=SYSTEM_ACTOR, reason="first start")
-        return password
+        return True
 
     def add_user(self, name: str, role: Role, password: str, *, actor: str, reason: str) -> None:
         """Journal an account, or a new password or role for it."""

@@ -1,0 +1,301 @@
+"""Judged answers: a batch's history, excursions and exceptions at one position.
+
+Owns the gathering of what judging needs (facts, readings, births, frontiers) at a position and the
+cache of excursions. The judging itself is `collector.judge` and `collector.identity`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from typing import Annotated, Any, Final, TypeAlias
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+
+from collector.api.known import (
+    NS_MAX,
+    Interval,
+    Known,
+    TheInterval,
+    ThePage,
+    TheRegistry,
+    known_document,
+    paged,
+    time_ns,
+)
+from collector.api.services import Services
+from collector.api.things import find_rule
+from collector.identity.exceptions import (
+    ExceptionItem,
+    ExceptionKind,
+    NodeSeen,
+    PointSeen,
+    all_exceptions,
+    exception,
+    worst_first,
+)
+from collector.identity.facts import Facts, RuleVersion
+from collector.identity.ids import Kind
+from collector.identity.ids import Position as KnownPosition
+from collector.identity.resolve import LegPoint, Resolver
+from collector.identity.times import NS_PER_MS, Span
+from collector.judge.columns import Columns, PointFacts
+from collector.judge.excursions import excursions_of
+from collector.judge.history import Sources, build_history
+from collector.registry.commands import Registry
+from collector.store.projection import NodeView
+from gateway.contract.reading import PointName
+
+KEPT_MAX: Final = 256
+"""Excursion lists remembered: a site has tens of limited points, and a list is a few kB."""
+CONFLICTS_MAX: Final = 1_000
+
+Document: TypeAlias = dict[str, Any]
+
+router = APIRouter()
+
+
+@cache
+def software() -> str:
+    """Name and version of what judges."""
+    return f"telomere {version('telomere')}"
+
+
+class Judge:
+    """Gathers at a position and judges. Blocking; any thread may call."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._registry = registry
+        self._kept: OrderedDict[tuple[str, str, int, int], list[Document]] = OrderedDict()
+        self._born: dict[PointName, int | None] = {}
+        self._lock = threading.Lock()
+
+    def facts(self, known: KnownPosition) -> Facts:
+        """Everything known about identities at the position."""
+        return self._registry.facts(known)
+
+    def history(self, batch: str, known: KnownPosition) -> Document:
+        """The history document of a batch named by id, alias or number."""
+        facts = self.facts(known)
+        thing = facts.find(Kind.BATCH, batch)
+        resolver = Resolver(facts)
+        return build_history(
+            thing, facts, sources=self._sources(facts), software=software(), resolver=resolver
+        )
+
+    def exceptions(self, known: KnownPosition) -> list[Document]:
+        """Those of identities and nodes, and those of every batch's history, worst first."""
+        facts = self.facts(known)
+        sources, resolver = self._sources(facts), Resolver(facts)
+        found = {item.id: item.document() for item in sources.exceptions}
+        for batch in facts.batches:
+            history = build_history(batch, facts, sources=sources, software=software(), resolver=resolver)
+            found.update((item["id"], item) for item in history["exceptions"])
+        return sorted(found.values(), key=_exception_order)
+
+    def excursions(self, known: KnownPosition, rules: Iterable[RuleVersion]) -> list[Document]:
+        """Over each rule's point's whole history, longest first."""
+        declared = self._declared()
+        found = [
+            item
+            for rule in rules
+            for item in self._of_rule(rule, declared.get(rule.point) or PointFacts(name=rule.point), known)
+        ]
+        return sorted(found, key=lambda one: (-one["seconds"], one["from"], one["id"]))
+
+    def _of_rule(self, rule: RuleVersion, point: PointFacts, known: KnownPosition) -> list[Document]:
+        name = PointName.parse(rule.point)
+        key = (rule.point, rule.ref, rule.journal, known.ledger)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+                return kept
+        columns = self._services.readings.read(name, from_ns=None, to_ns=None, upto=known.ledger)
+        found = excursions_of(columns, [rule], period_ns=point.period_ns, unit=point.unit)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > KEPT_MAX:
+                self._kept.popitem(last=False)
+        return found
+
+    # --- gathering --------------------------------------------------------------------------------
+
+    def _sources(self, facts: Facts) -> Sources:
+        position = facts.position
+        nodes = self._services.projection.nodes()
+
+        def read(point: str, *, from_ns: int, to_ns: int) -> Columns:
+            name = PointName.parse(point)
+            return self._services.readings.read(name, from_ns=from_ns, to_ns=to_ns, upto=position.ledger)
+
+        frontiers = {
+            f"{group}/{node}": self._services.readings.frontier_ns(group, node, upto=position.ledger)
+            for group, node in {(view.group, view.node) for view in nodes}
+        }
+        return Sources(
+            read=read,
+            points=self._declared(),
+            frontiers=frontiers,
+            exceptions=self._found(facts, nodes),
+        )
+
+    def _declared(self) -> dict[str, PointFacts]:
+        return {
+            str(info.point): PointFacts(
+                name=str(info.point),
+                kind=str(info.kind),
+                unit=info.unit,
+                period_ns=(info.period_ms or 0) * NS_PER_MS,
+            )
+            for info in self._services.readings.points()
+        }
+
+    def _found(self, facts: Facts, nodes: Iterable[NodeView]) -> list[ExceptionItem]:
+        position = facts.position
+        points = [
+            PointSeen(str(point), self._services.ledger.known_at(born) or 0)
+            for point in self._services.readings.latest()
+            if (born := self._born_id(point)) is not None and born <= position.ledger
+        ]
+        seen = self._nodes_seen(position, nodes)
+        return worst_first(
+            [*all_exceptions(facts, nodes=seen, points=points), *self._unequal_readings(position)]
+        )
+
+    def _nodes_seen(self, position: KnownPosition, nodes: Iterable[NodeView]) -> list[NodeSeen]:
+        forks: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+        for fork in self._services.projection.forks(upto=position.ledger):
+            forks.setdefault((fork.group, fork.node, fork.epoch), []).append((fork.number, fork.id))
+        out = []
+        for view in nodes:
+            claimed = forks.get((view.group, view.node, view.epoch), [])
+            gaps = tuple((first, last) for first, last in view.gaps) if view.own else ()
+            known_ns = position.known_ns
+            if claimed:
+                known_ns = self._services.ledger.known_at(claimed[0][1]) or known_ns
+            out.append(
+                NodeSeen(
+                    group=view.group,
+                    node=view.node,
+                    epoch=view.epoch,
+                    gaps=gaps,
+                    forks=tuple(sorted({number for number, _ in claimed})),
+                    known_ns=known_ns,
+                )
+            )
+        return out
+
+    def _unequal_readings(self, position: KnownPosition) -> list[ExceptionItem]:
+        conflicts = self._services.projection.conflicts(upto=position.ledger, limit=CONFLICTS_MAX)
+        by_point: dict[PointName, list[int]] = {}
+        first_id: dict[PointName, int] = {}
+        for one in conflicts:
+            by_point.setdefault(one.point, []).append(one.time_ms)
+            first_id.setdefault(one.point, one.id)
+        return [
+            exception(
+                ExceptionKind.CONFLICT,
+                f"point:{point}",
+                about=("readings",),
+                evidence=(f"{len(times)} times have two unequal readings of {point}; both are kept",),
+                opened_ns=self._services.ledger.known_at(first_id[point]) or 0,
+                suggested="Find out which device answered twice; every affected finding counts both.",
+            )
+            for point, times in sorted(by_point.items(), key=lambda pair: str(pair[0]))
+        ]
+
+    def _born_id(self, point: PointName) -> int | None:
+        if point not in self._born:
+            metrics = self._services.projection.metrics_of(point)
+            self._born[point] = metrics[0][1].born if metrics else None
+        return self._born[point]
+
+
+def _exception_order(item: Document) -> tuple[bool, int, str, str]:
+    kinds = [kind.value for kind in ExceptionKind]
+    return (item["state"] == "resolved", kinds.index(item["kind"]), item["opened"], item["id"])
+
+
+def _judge(request: Request) -> Judge:
+    judge: Judge = request.app.state.judge
+    return judge
+
+
+TheJudge = Annotated[Judge, Depends(_judge)]
+Text = Annotated[str | None, Query(max_length=500)]
+
+
+@router.get("/batches/{name:path}/history")
+def history(name: str, judge: TheJudge, known: Known) -> JSONResponse:
+    """Where a batch was, how well that was watched, when limits were left, what is not in order."""
+    return JSONResponse(judge.history(name, known))
+
+
+@router.get("/excursions")
+def excursions(
+    *,
+    judge: TheJudge,
+    registry: TheRegistry,
+    known: Known,
+    interval: TheInterval,
+    page: ThePage,
+    point: Text = None,
+    batch: Text = None,
+    equipment: Text = None,
+    rule: Text = None,
+) -> JSONResponse:
+    """Excursions of each limited point's whole history, by the rules in force, longest first."""
+    facts = judge.facts(known)
+    rules = [find_rule(registry, known, rule)] if rule is not None else facts.latest_rules()
+    spans: dict[str, list[Span]] | None = None
+    if batch is not None:
+        legs = Resolver(facts).legs(facts.find(Kind.BATCH, batch).id)
+        spans = spans_of(found for leg in legs for found in leg.points)
+    if equipment is not None:
+        always = Span(-NS_MAX, NS_MAX)
+        inside = spans_of(Resolver(facts).points_of(facts.find(Kind.EQUIPMENT, equipment).id, always))
+        spans = inside if spans is None else {name: spans[name] for name in spans if name in inside}
+    wanted = [
+        one
+        for one in rules
+        if (point is None or one.point == point.removeprefix("point:"))
+        and (spans is None or one.point in spans)
+    ]
+    items = [
+        item
+        for item in judge.excursions(known, wanted)
+        if _meets(item, interval, None if spans is None else spans[item["point"]])
+    ]
+    answer = paged(items, page, name=lambda item: str(item["id"]))
+    return JSONResponse({**answer, "known": known_document(known)})
+
+
+@router.get("/exceptions")
+def exceptions(judge: TheJudge, known: Known, page: ThePage, batch: Text = None) -> JSONResponse:
+    """What contradicts itself or is missing, worst first; with `batch`, of its history only."""
+    items = judge.exceptions(known) if batch is None else judge.history(batch, known)["exceptions"]
+    answer = paged(items, page, name=lambda item: str(item["id"]))
+    return JSONResponse({**answer, "known": known_document(known)})
+
+
+def spans_of(points: Iterable[LegPoint]) -> dict[str, list[Span]]:
+    """Spans in which each point was linked."""
+    out: dict[str, list[Span]] = {}
+    for one in points:
+        out.setdefault(one.point, []).extend(one.spans)
+    return out
+
+
+def _meets(item: Document, interval: Interval, spans: list[Span] | None) -> bool:
+    start_ns = time_ns(item["from"], name="from") or 0
+    end_ns = time_ns(item["to"], name="to")
+    last_ns = None if end_ns is None else max(end_ns, start_ns + 1)
+    if not interval.meets(start_ns, last_ns):
+        return False
+    return spans is None or any(Interval(one.from_ns, one.to_ns).meets(start_ns, last_ns) for one in spans)

@@ -1,0 +1,180 @@
+"""Links and events: who was where, stated, corrected, confirmed and rejected.
+
+Owns the routes of links and of events at the door. The rules of stating and deciding are
+`collector.registry.commands`; nothing is ever changed or deleted here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from collector.api.known import Seen, TheCaller, ThePage, TheRegistry, TheServices, paged
+from collector.api.things import Document, status_of
+from collector.identity.links import Link, Role, implied
+from collector.identity.requests import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
+from collector.identity.rows import RowKind, ScanAct, scan_act
+from collector.identity.times import utc_text
+from collector.registry.commands import (
+    confirm_link,
+    correct_link,
+    event_document,
+    post_event,
+    post_link,
+    reject_link,
+)
+from collector.store.projection import EventRow, Projection
+from gateway.contract.events import Scan, UnknownEvent, event_text
+
+router = APIRouter()
+
+
+class Acts:
+    """Scan acts of the ledger, each parsed once. Any thread may ask."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self._lock = threading.Lock()
+        self._acts: list[ScanAct] = []
+        self._cursor = 0
+
+    def upto(self, ledger_id: int | None) -> list[ScanAct]:
+        """Those in entries up to a ledger id (all projected ones without), in known order."""
+        with self._lock:
+            cursor = self._projection.cursor()
+            if cursor > self._cursor:
+                rows = self._projection.events(after=self._cursor, upto=cursor)
+                self._acts.extend(
+                    scan_act(
+                        row.event,
+                        ledger=row.id,
+                        known_ns=row.known_ns,
+                        node=f"{row.group}/{row.node}",
+                        index=row.index,
+                    )
+                    for row in rows
+                    if isinstance(row.event, Scan)
+                )
+                self._cursor = cursor
+            if ledger_id is None:
+                return list(self._acts)
+            return self._acts[: bisect_right(self._acts, ledger_id, key=lambda act: act.ledger)]
+
+
+def link_document(link: Link) -> Document:
+    """The link as entered, its versions, and the links that a short form implies."""
+    return {**link.document(), "implied": [one.document() for one in implied(link)]}
+
+
+@router.post("/links")
+def post_one_link(
+    request: LinkRequest, registry: TheRegistry, caller: TheCaller, response: Response
+) -> Document:
+    """State a link; it counts at once, provisionally when entered by hand or looking back."""
+    before = registry.journal.last()
+    link = post_link(registry, caller.name, request)
+    status_of(response, made=registry.journal.last() > before)
+    return link_document(link)
+
+
+@router.get("/links")
+def links(
+    *,
+    registry: TheRegistry,
+    known: Seen,
+    page: ThePage,
+    subject: Annotated[str | None, Query(max_length=500)] = None,
+    object: Annotated[str | None, Query(max_length=500)] = None,
+    role: Role | None = None,
+) -> Document:
+    """Links by start, rejected ones too."""
+    found = registry.facts(known).links_where(subject=subject, object=object, role=role)
+    answer = paged(found, page, name=lambda link: link.id)
+    answer["items"] = [link_document(link) for link in answer["items"]]
+    return answer
+
+
+@router.get("/links/{link_id:path}")
+def link(link_id: str, registry: TheRegistry, known: Seen) -> Document:
+    """One link with all its versions."""
+    return link_document(registry.facts(known).link(link_id))
+
+
+@router.post("/links/{link_id:path}/correction")
+def correction(
+    link_id: str, request: CorrectionRequest, registry: TheRegistry, caller: TheCaller
+) -> Document:
+    """Add a version, provisional until another person confirms it."""
+    return link_document(correct_link(registry, caller.name, link_id, request))
+
+
+@router.post("/links/{link_id:path}/confirmation")
+def confirmation(
+    link_id: str, registry: TheRegistry, caller: TheCaller, request: DecisionRequest | None = None
+) -> Document:
+    """Confirm the current version: by another person than the one who stated it."""
+    return link_document(confirm_link(registry, caller.name, link_id, request or DecisionRequest()))
+
+
+@router.post("/links/{link_id:path}/rejection")
+def rejection(
+    link_id: str, registry: TheRegistry, caller: TheCaller, request: DecisionRequest | None = None
+) -> Document:
+    """Reject the current version: it is kept, and counts no more."""
+    return link_document(reject_link(registry, caller.name, link_id, request or DecisionRequest()))
+
+
+@router.post("/events")
+def post_one_event(
+    request: EventRequest, registry: TheRegistry, caller: TheCaller, response: Response
+) -> Document:
+    """An act at the door: put in, take out, move, receive, hand over."""
+    before = registry.journal.last()
+    document = post_event(registry, caller.name, request)
+    status_of(response, made=registry.journal.last() > before)
+    return {**document, "source": "posted"}
+
+
+@router.get("/events")
+def events(
+    services: TheServices,
+    registry: TheRegistry,
+    known: Seen,
+    page: ThePage,
+    kind: Annotated[str | None, Query(max_length=50)] = None,
+) -> Document:
+    """Everything that gateways told and people posted, in the order in which it became known."""
+    told = [(row.known_ns, _told(row)) for row in services.projection.events(upto=known.ledger)]
+    posted = [
+        (
+            row.known_at_ns,
+            {
+                **event_document(row.id, row.actor, row.known_at_ns, row.body, row.reason),
+                "source": "posted",
+            },
+        )
+        for row in registry.journal.rows(upto=known.journal, kinds=(RowKind.EVENT,))
+    ]
+    both = [document for _, document in sorted((*told, *posted), key=lambda pair: pair[0])]
+    wanted = [document for document in both if kind is None or document["kind"] == kind]
+    return paged(wanted, page, name=lambda document: str(document.get("place", document["id"])))
+
+
+def _told(row: EventRow) -> Document:
+    event = row.event
+    content: dict[str, Any] = (
+        {"kind": "unknown", "text": event.text, "problem": event.problem}
+        if isinstance(event, UnknownEvent)
+        else json.loads(event_text(event))
+    )
+    return {
+        **content,
+        "id": f"event:{content['id']}" if "id" in content else None,
+        "known": utc_text(row.known_ns),
+        "source": f"node:{row.group}/{row.node}",
+        "place": f"{row.epoch}/{row.number}/{row.index}",
+    }

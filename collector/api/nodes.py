@@ -1,0 +1,166 @@
+"""Gateways and the collector itself: what has arrived, what waits, what could not be read, how it runs.
+
+Owns GET /nodes and /quarantine, and the probes at the root (/healthz, /readyz, /metrics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from collector.api.known import Seen, ThePage, TheServices, known_document, paged
+from collector.api.services import Services, ready_faults
+from collector.identity.times import NS_PER_MS, utc_text
+from collector.store.ledger import Entry
+from collector.store.live import Tally
+from collector.store.projection import NodeView
+
+QUARANTINE_MAX: Final = 1_000
+"""The newest are shown; every one stays in the ledger."""
+
+router = APIRouter()
+probes = APIRouter()
+
+
+@router.get("/nodes")
+def nodes(services: TheServices, page: ThePage) -> JSONResponse:
+    """Every epoch of every gateway, current ones first."""
+    found = services.projection.nodes()
+    answer = paged(found, page, name=lambda view: f"{view.group}/{view.node}/{view.epoch}")
+    answer["items"] = [_node(view, services.ledger.id) for view in answer["items"]]
+    return JSONResponse(answer)
+
+
+def _node(view: NodeView, ledger: str) -> dict[str, Any]:
+    clock = view.clock
+    return {
+        "group": view.group,
+        "node": view.node,
+        "epoch": view.epoch,
+        "current": view.current,
+        "foreign": not view.own,
+        "online": view.online,
+        "upto": view.upto,
+        "gaps": [list(gap) for gap in view.gaps],
+        "segments": view.segments,
+        "committed_readings": view.readings,
+        "events": view.events,
+        "repeated": view.repeated,
+        "duplicates": view.duplicates,
+        "forks": view.forks,
+        "refused": list(view.refused),
+        "mismatches": view.mismatches,
+        "waiting": view.waiting,
+        "backlog": view.backlog,
+        "backlog_bytes": view.bytes,
+        "oldest": None if view.oldest_ms is None else utc_text(view.oldest_ms * NS_PER_MS),
+        "frontier": None if view.frontier_ms is None else utc_text(view.frontier_ms * NS_PER_MS),
+        "clock": None
+        if clock is None
+        else {"synchronised": clock.synchronised, "bound_s": clock.bound_s, "boot": clock.boot},
+        "agent": view.agent,
+        "config_hash": view.config_hash,
+        "limits_hash": view.limits_hash,
+        "last_seen": utc_text(view.last_seen_ns),
+        "ledger": ledger,
+    }
+
+
+@router.get("/quarantine")
+def quarantine(services: TheServices, known: Seen, page: ThePage) -> JSONResponse:
+    """Messages that were kept but could not be read, newest first."""
+    found = services.ledger.undecodable(upto=known.ledger, limit=QUARANTINE_MAX)
+    answer = paged(found, page, name=lambda entry: f"ledger:{entry.id}")
+    answer["items"] = [_undecodable(entry) for entry in answer["items"]]
+    return JSONResponse({**answer, "known": known_document(known)})
+
+
+def _undecodable(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": f"ledger:{entry.id}",
+        "group": entry.group,
+        "node": entry.node,
+        "device": entry.device,
+        "epoch": entry.epoch,
+        "number": entry.number,
+        "sha256": entry.digest,
+        "received": utc_text(entry.received_ns),
+        "known": utc_text(entry.known_ns),
+    }
+
+
+# --- probes ---------------------------------------------------------------------------------------
+
+
+@probes.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@probes.get("/readyz")
+async def readyz(services: TheServices) -> JSONResponse:
+    """Ready to commit, to receipt and to show, or why not."""
+    faults = ready_faults(services)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
+    return JSONResponse({"status": "not ready" if faults else "ready", "faults": faults}, status_code=status)
+
+
+@probes.get("/metrics")
+def metrics(services: TheServices) -> PlainTextResponse:
+    """For Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Figures(services))
+    return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Figures:
+    """Everything shown on /metrics, read when it is asked for."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus' form of a source."""
+        services = self._services
+        for tally in Tally:
+            total = CounterMetricFamily(
+                f"telomere_{tally}", f"{str(tally).replace('_', ' ')} since the start"
+            )
+            total.add_metric([], services.live.tallies[tally])
+            yield total
+        yield CounterMetricFamily(
+            "telomere_readings_committed", "distinct readings on disk", value=services.readings.count()
+        )
+        lag = max(0, services.ledger.last_id() - services.follower.cursor)
+        yield GaugeMetricFamily("telomere_ledger_entries", "entries on disk", value=services.ledger.last_id())
+        yield GaugeMetricFamily("telomere_projection_lag_entries", "committed, not shown yet", value=lag)
+        yield GaugeMetricFamily(
+            "telomere_broker_connected", "1 while on the broker", value=services.live.broker_connected
+        )
+        yield from _of_nodes(view for view in services.projection.nodes() if view.current)
+
+
+def _of_nodes(views: Iterable[NodeView]) -> Iterator[Metric]:
+    labels = ["group", "node"]
+    depth = GaugeMetricFamily("telomere_node_backlog_segments", "waiting on the gateway", labels=labels)
+    gaps = GaugeMetricFamily("telomere_node_missing_segments", "missing before later ones", labels=labels)
+    online = GaugeMetricFamily("telomere_node_online", "1 while its birth holds", labels=labels)
+    upto = GaugeMetricFamily("telomere_node_upto", "contiguous segments on disk", labels=labels)
+    seen = GaugeMetricFamily("telomere_node_last_seen_seconds", "wall time, unix", labels=labels)
+    for view in views:
+        name = [view.group, view.node]
+        if view.backlog is not None:
+            depth.add_metric(name, view.backlog)
+        gaps.add_metric(name, sum(last - first + 1 for first, last in view.gaps))
+        online.add_metric(name, view.online)
+        upto.add_metric(name, view.upto)
+        seen.add_metric(name, view.last_seen_ns / 1e9)
+    yield from (depth, gaps, online, upto, seen)
