@@ -89,7 +89,7 @@ class Ask:
 
     async def operator_token(self) -> str | None:
         """A token with operator scope, or None when tokens cannot be made yet."""
-        response = await self._client.post("/api/v1/tokens", json={"name": "demo", "role": "operator"})
+        response = await self._client.post("/api/v1/tokens", json={"name": "demo", "scope": "operator"})
         return None if response.status_code in _NOT_BUILT else str(_document(response)["token"])
 
     async def register(self, told: story.Story) -> None:

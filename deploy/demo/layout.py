@@ -90,6 +90,11 @@ class Layout:
         return self.folder / "collector" / "collector.toml"
 
     @property
+    def collector_data(self) -> Path:
+        """Where the collector keeps ledger, registry and its first password."""
+        return self.collector_toml.parent / "data"
+
+    @property
     def logs(self) -> Path:
         """Logs of all child processes."""
         return self.folder / "logs"

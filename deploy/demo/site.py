@@ -39,6 +39,7 @@ DRAIN_S: Final = 60.0
 WATCH_S: Final = 0.25
 TOLD_EVERY_S: Final = 5.0
 USER: Final = "admin"
+PASSWORD_FILE: Final = "initial-password"  # noqa: S105 - a file's name
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +160,7 @@ class Site:
             raise CommandError(problem, hint=f"see {self._layout.logs}", code=Exit.UNREACHABLE) from None
 
     async def _announce(self, told: story.Story) -> None:
-        password = self._password()
+        password = await asyncio.to_thread(self._password)
         token = await self._ask.operator_token() or self._token
         if self._options.json:
             document = {"url": self._layout.url, "token": token, "user": USER, "password": password}
@@ -177,7 +178,9 @@ class Site:
         )
 
     def _password(self) -> str | None:
-        return None
+        """What the collector left beside its data at its first start, or None when somebody took it away."""
+        path = self._layout.collector_data / PASSWORD_FILE
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
     # --- live -----------------------------------------------------------------------------------
 
