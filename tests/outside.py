@@ -262,6 +262,7 @@ class Site:
         await self.collector.start()
         await self.agent.start()
         await self.collector_ready()
+        assert self.agent.is_running, self.agent.log
 
     async def collector_ready(self) -> None:
         await eventually(

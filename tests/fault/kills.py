@@ -48,7 +48,7 @@ flush_interval_ms = 200
 [[bus]]
 id = "line"
 url = "tcp://127.0.0.1:{port}"
-timeout_ms = 2500
+timeout_ms = 2000
 retries = 0
 pause_ms = 0
 [[device]]
