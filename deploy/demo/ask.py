@@ -6,7 +6,7 @@ Owns the requests; must not import the collector. Times out and says which reque
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ import httpx
 from deploy.answers import CommandError, Exit
 from deploy.demo import story
 from deploy.demo.children import Children
+from gateway.contract.reading import PointName
 
 TIMEOUT_S: Final = 30.0
 READY_S: Final = 50.0
@@ -92,8 +93,8 @@ class Ask:
         response = await self._client.post("/api/v1/tokens", json={"name": "demo", "scope": "operator"})
         return None if response.status_code in _NOT_BUILT else str(_document(response)["token"])
 
-    async def register(self, told: story.Story) -> None:
-        """Equipment, batches, limit rules, and which point watches which equipment since the origin."""
+    async def register(self, told: story.Story, points: Iterable[PointName]) -> None:
+        """Equipment, batches, limit rules, and since the origin each device's points on its equipment."""
         for equipment in story.equipment():
             await self.post("equipment", equipment)
         for batch in story.batches():
@@ -101,11 +102,11 @@ class Ask:
         for limit in story.LIMITS:
             await self.post("rules", limit.document())
         since = told.time(0).isoformat()
-        for point, equipment_id in story.watched_points():
+        for point in points:
             link = {
                 "role": "point-equipment",
-                "subject": point,
-                "object": equipment_id,
+                "subject": str(point),
+                "object": f"equipment:{point.device}",
                 "from": since,
                 "source": "import",
                 "reason": "the demo's own site plan",

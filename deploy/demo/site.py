@@ -7,12 +7,13 @@ knows nothing of the demo; what they are told stands in their configuration file
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from deploy.demo.report import Measured
 from edge.config import EdgeConfig, load
 from edge.drivers.replay import Log, Progress, Replayer
 from gateway.contract.events import time_text
+from gateway.contract.reading import PointName
 from gateway.outbox.model import OutboxStatus
 from gateway.outbox.store import Outbox
 
@@ -122,7 +124,7 @@ class Site:
         await self._children.start("simulator", module("deploy.demo.simulator", str(self._site_json)))
         await self._ask.until_alive(self._children)
         if is_new:
-            await self._ask.register(told)
+            await self._ask.register(told, list(_site_points(configs)))
         for node in nodes:
             command = telomere("edge", "run", "--config", str(layout.edge_toml(node)))
             self._agents.append(await self._children.start(node, command))
@@ -287,7 +289,13 @@ class Site:
         return int(Exit.FINE if account.is_closed else Exit.FINDING)
 
 
-def _now() -> str:
-    import datetime as dt
+def _site_points(configs: Mapping[str, EdgeConfig]) -> Iterator[PointName]:
+    """Every point of the story's own equipment; a replayed log belongs to nobody."""
+    for node, config in configs.items():
+        for binding in config.bindings():
+            if binding.device in story.KINDS:
+                yield PointName(story.GROUP, node, binding.device, binding.name)
 
+
+def _now() -> str:
     return time_text(dt.datetime.now(dt.UTC))

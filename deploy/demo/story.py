@@ -170,11 +170,3 @@ def batches() -> Iterator[dict[str, Any]]:
             "coi": {"scheme": "own", "value": coi},
             "product_profile": "car-t-demo@1",
         }
-
-
-def watched_points() -> Iterator[tuple[str, str]]:
-    """(point, equipment) that are linked from the origin on: the temperatures, and what else is judged."""
-    extra = {"BR": ("ph", "dissolved_oxygen"), "INC": ("co2",), "FRZ": (), "SHP": ()}
-    for device, node in NODE_OF.items():
-        for name in ("temperature", *extra[device.partition("-")[0]]):
-            yield f"{GROUP}/{node}/{device}/{name}", f"equipment:{device}"
