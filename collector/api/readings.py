@@ -21,7 +21,7 @@ from collector.api.problems import not_found, unusable
 from collector.api.services import Position, Services
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.ids import parse_token
-from collector.identity.times import utc_text
+from collector.identity.times import NS_PER_MS, utc_text
 from collector.store.readings import Bucket, PointInfo, Readings, buckets_of
 from gateway.contract.reading import PointName, Value
 
@@ -208,7 +208,7 @@ def _items(found: Readings) -> list[dict[str, Any]]:
 
 def _bucket_items(found: Readings, interval: Interval, max_points: int) -> list[dict[str, Any]]:
     from_ns = int(found.time_ns[0]) if interval.from_ns is None else interval.from_ns
-    to_ns = int(found.time_ns[-1]) + 1 if interval.to_ns is None else interval.to_ns
+    to_ns = int(found.time_ns[-1]) + NS_PER_MS if interval.to_ns is None else interval.to_ns
     return [_bucket(one) for one in buckets_of(found, from_ns=from_ns, to_ns=to_ns, max_points=max_points)]
 
 

@@ -234,14 +234,15 @@ def value_of(form: int, bits: int, strings: tuple[str, ...]) -> Value | None:
 
 
 def buckets_of(readings: Readings, *, from_ns: int, to_ns: int, max_points: int) -> list[Bucket]:
-    """Equal parts of [from, to) with their extremes: no reading is left out, so none can vanish.
+    """Equal parts of [from, to), whole milliseconds wide, with their extremes: no reading can vanish.
 
     Raises ValueError for an empty interval or max_points below 1.
     """
     if to_ns <= from_ns or max_points < 1:
         msg = f"buckets need from < to and max_points >= 1, not {from_ns}..{to_ns} and {max_points}"
         raise ValueError(msg)
-    width = -(-(to_ns - from_ns) // max_points)
+    width_ms = -(-(to_ns - from_ns) // (max_points * NS_PER_MS))
+    width = width_ms * NS_PER_MS
     inside = (readings.time_ns >= from_ns) & (readings.time_ns < to_ns)
     readings = readings if inside.all() else readings.select(inside)
     if not len(readings):

@@ -220,7 +220,7 @@ function drawTrend(item, from, to, items, excursions) {
       ? { class: "beyond", x: L, y: T, width: W - L - R, height: Math.max(0, edge - T) }
       : { class: "beyond", x: L, y: edge, width: W - L - R, height: Math.max(0, H - B - edge) });
     add("line", { class: "limit", x1: L, x2: W - R, y1: edge, y2: edge });
-    add("text", { class: "limit-text", x: W - R - 4, y: edge - 4, "text-anchor": "end" }, `${limit.side} ${shown(limit.value)} · ${limit.id.replace("rule:", "")} v${limit.version}`);
+    add("text", { class: "limit-text", x: L + 6, y: edge - 5 }, `${limit.side} ${shown(limit.value)} · ${limit.id.replace("rule:", "")} v${limit.version}`);
   }
   const patience = Math.max(3 * (item.period_ms || 1000), (3 * (to - from)) / 600);
   for (const piece of pieces(drawn, patience)) {
@@ -312,6 +312,8 @@ function drawBatch(history) {
     el("p", { class: "note" }, history.not_built?.length ? `Not built yet: ${history.not_built.join(", ")}.` : ""));
 }
 const entry = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+// Rounded down: 100 % is said only of all.
+const share = (part, whole) => `${(Math.floor((10000 * part) / whole) / 100).toFixed(2)} %`;
 const mark = (text) => el("span", { class: "mark bad" }, `▲ ${text}`);
 function lanes(legs, excursions, known) {
   if (!legs.length) return el("p", { class: "none" }, "No scan or link has placed this batch anywhere yet.");
@@ -339,7 +341,7 @@ function coverBars(legs, coverage) {
     const words = STATES.filter((key) => count[key]).map((key) => `${key.replace("_", " ")} ${count[key].toLocaleString("en")}`).join(", ");
     return el("div", { class: "lane" }, el("span", {}, name), el("div", {},
       el("div", { class: "cover" }, ...STATES.map((key) => el("span", { class: key, style: { width: `${(100 * (count[key] || 0)) / (slots || 1)}%` } }))),
-      el("span", { class: "note" }, slots ? `${((100 * count.present) / slots).toFixed(2)} % of ${slots.toLocaleString("en")} slots: ${words}` : "no slots: no sensor is linked")));
+      el("span", { class: "note" }, slots ? `${share(count.present, slots)} of ${slots.toLocaleString("en")} slots: ${words}` : "no slots: no sensor is linked")));
   });
 }
 function sum(points) {
