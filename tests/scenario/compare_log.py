@@ -5,7 +5,8 @@
 
 Compares every row (time and value) with `readings.csv` and, where a limit is given, the excursions of
 all three crossing policies with `/excursions`, for which it enters rules without delay or hysteresis.
-The log's side is `plain_log`. Exit 0 when all is equal, else 1 and what differs. Asks HTTP only.
+The log's side is `plain_log`. Exit 0 when all is equal, 1 and what differs, 3 when the
+collector does not answer or refuses. Asks HTTP only.
 """
 
 from __future__ import annotations
@@ -147,7 +148,11 @@ def main() -> int:
         asked.file, time=asked.time, unit=asked.unit, origin=asked.origin, column=asked.column
     )
     api = Api(asked.url.rstrip("/"), asked.token)
-    outcome = asyncio.run(compare(api, point=asked.point, log=log, high=asked.high, low=asked.low))
+    try:
+        outcome = asyncio.run(compare(api, point=asked.point, log=log, high=asked.high, low=asked.low))
+    except OSError as error:
+        print(f"{asked.url}: {error}", file=sys.stderr)
+        return 3
     document = {"equal": outcome.is_equal, **asdict(outcome)}
     document["differences"] = outcome.differences[:DIFFERENCES_SHOWN_MAX]
     document["differences_in_all"] = len(outcome.differences)
