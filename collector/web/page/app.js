@@ -118,6 +118,7 @@ function look(item) {
 function pointRow(item) {
   const name = item.point.split("/").slice(3).join("/");
   const how = look(item);
+  const nothing = item.last?.value === null || item.last?.value === undefined;
   const age = span(ageOf(item));
   const note = how === "good" ? age : how === "stale" ? `◆ stale ${age}` : `▲ ${item.last?.reason || "no value"}`;
   return el("button", {
@@ -126,7 +127,7 @@ function pointRow(item) {
     on: { click: () => { state.point = item.point; state.window = null; writeAddress(); drawPoints(); loadTrend().catch(trouble); } },
   },
   el("span", {}, name.replaceAll("_", " ")),
-  el("span", { class: "value" }, shown(item.last?.value), " ", el("small", {}, unit(item.unit))),
+  el("span", { class: "value" }, shown(item.last?.value), ...(nothing ? [] : [" ", el("small", {}, unit(item.unit))])),
   el("span", { class: "age" }, note));
 }
 
