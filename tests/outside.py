@@ -110,14 +110,22 @@ class Child:
         assert self.is_running, f"{self.name} had ended by itself:\n{self.log[-3000:]}"
         await self._end(signal.SIGKILL)
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        assert self.is_running, f"{self.name} had ended by itself:\n{self.log[-3000:]}"
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
     async def stop(self) -> int:
         """SIGTERM, and its exit code; it has STOP_S."""
-        assert self.is_running, f"{self.name} had ended by itself:\n{self.log[-3000:]}"
-        async with asyncio.timeout(STOP_S):
-            await self._end(signal.SIGTERM)
+        self.ask_to_stop()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit code of a child that was asked to stop; it has STOP_S."""
         assert self.process is not None
-        assert self.process.returncode is not None
-        return self.process.returncode
+        async with asyncio.timeout(STOP_S):
+            return await self.process.wait()
 
     async def _end(self, number: signal.Signals) -> None:
         assert self.process is not None

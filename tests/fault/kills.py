@@ -31,6 +31,8 @@ from tests.outside import Site, eventually, point_path, site
 PERIOD_MS: Final = 100
 ANSWERS_BETWEEN: Final = (10, 50)
 """Answers of the device between two kills: 0.5 to 2.5 s, about as long as some flushes or a start."""
+HELD_S: Final = 0.5
+"""How long the last answer is held back: less than the timeout in edge.toml."""
 CAUGHT_UP_S: Final = 60.0
 DEVICE: Final = "BENCH-01"
 NODE: Final = "gw-bench"
@@ -85,9 +87,14 @@ class CountingDevice:
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     server: asyncio.Server | None = None
     open: set[asyncio.StreamWriter] = field(default_factory=set)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """While cleared, it is asked and answers later."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a question waits for `free`."""
 
     async def start(self) -> int:
         """Listens on a free port, which is returned."""
+        self.free.set()
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return int(self.server.sockets[0].getsockname()[1])
 
@@ -113,6 +120,8 @@ class CountingDevice:
             while True:
                 transaction, protocol, length, unit = struct.unpack(">HHHB", await reader.readexactly(7))
                 function, address, count = struct.unpack(">BHH", await reader.readexactly(length - 1))
+                self.asked.set()
+                await self.free.wait()
                 if protocol != 0 or unit != 7 or (function, address, count) not in {(3, 0, 2), (4, 10, 4)}:
                     body = struct.pack(">BB", function | 0x80, 2)
                 else:
@@ -183,7 +192,7 @@ async def campaign(folder: Path, *, kills: int, broker_kills: int, seed: int) ->
         await device.answered(20)
         await _kill_all(place, device, kills=kills, broker_kills=broker_kills, seed=seed)
         await device.answered(20)
-        assert await place.agent.stop() == 0, place.agent.log[-3000:]
+        await _stop_while_asking(place, device)
         await device.stop()
         await _everything_arrived(place, verdict)
         for function, name in TABLES.items():
@@ -208,6 +217,20 @@ async def _kill_all(place: Site, device: CountingDevice, *, kills: int, broker_k
         await device.answered(draw.randint(0, 10))
         await victim.start()
     await place.collector_ready()
+
+
+async def _stop_while_asking(place: Site, device: CountingDevice) -> None:
+    """SIGTERM while a question is under way: its answer comes later and must not be dropped."""
+    device.free.clear()
+    device.asked.clear()
+    async with asyncio.timeout(10):
+        await device.asked.wait()
+    place.agent.ask_to_stop()
+    await asyncio.sleep(HELD_S)
+    assert place.agent.is_running, "it awaits the answer"
+    device.free.set()
+    code = await place.agent.ended()
+    assert code == 0, place.agent.log[-3000:]
 
 
 async def _everything_arrived(place: Site, verdict: Verdict) -> None:
