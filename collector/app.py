@@ -138,7 +138,8 @@ class Collector:
         """Bind before anything is opened, so that a port in use is told at once (OSError)."""
         http = self.config.http
         family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
-        server_socket = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small answers at once (TCP_NODELAY) only on sockets that say they are TCP: else 40 ms
+        server_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server_socket.bind((http.host, http.port))

@@ -10,9 +10,8 @@ import csv
 import io
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
-import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -23,7 +22,7 @@ from collector.identity.ids import Position as KnownPosition
 from collector.identity.ids import parse_token
 from collector.identity.times import NS_PER_MS, utc_text
 from collector.store.readings import Bucket, PointInfo, Readings, buckets_of
-from gateway.contract.reading import PointName, Value
+from gateway.contract.reading import PointName, Quality, Value
 
 LIMIT_DEFAULT: Final = 10_000
 LIMIT_MAX: Final = 100_000
@@ -32,6 +31,9 @@ POINTS_MAX: Final = 100_000
 CSV_ROWS_PER_CHUNK: Final = 5_000
 """Half a megabyte of text at a time."""
 COLUMNS: Final = ("time", "value", "quality", "reason", "epoch", "number", "index")
+
+Row: TypeAlias = tuple[int, Value | None, Quality, str, str, int, int]
+"""time_ns, value, quality, reason, epoch, number, index."""
 
 router = APIRouter()
 
@@ -117,9 +119,9 @@ def readings(
         if len(found) > max_points:
             return _answer(info, known, "buckets", _bucket_items(found, interval, max_points), None)
         return _answer(info, known, "raw", _items(found), None)
-    part, more = _page(services, info, interval, known, after=after, limit=limit)
-    following = f"{known.token}~{'~'.join(map(str, _place(part, len(part) - 1)))}" if more else None
-    return _answer(info, known, "raw", _items(part), following)
+    items, last = _page(services, info, interval, known, after=after, limit=limit)
+    following = None if last is None else f"{known.token}~{'~'.join(map(str, last))}"
+    return _answer(info, known, "raw", items, following)
 
 
 def _answer(
@@ -152,30 +154,32 @@ def _page(
     *,
     after: Place | None,
     limit: int,
-) -> tuple[Readings, bool]:
-    """At most `limit` readings after a place, and whether there are more."""
-    if after is not None:
-        interval = Interval(after.time_ns, interval.to_ns)
-    found = _read(services, info, interval, known)
-    if after is not None:
-        found = found.select(np.arange(_first_after(found, after), len(found)))
-    return found.select(slice(0, limit)), len(found) > limit
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """At most `limit` readings after a place, and the place of the last when there are more."""
+    rest = interval if after is None else Interval(after.time_ns, interval.to_ns)
+    items: list[dict[str, Any]] = []
+    last: Place | None = None
+    for part in _parts(services, info, rest, known):
+        for row in part.rows():
+            place = Place(row[0], *row[4:])
+            if after is not None and place <= after:
+                continue
+            if len(items) == limit:
+                return items, last
+            items.append(_item(row))
+            last = place
+    return items, None
 
 
-def _first_after(found: Readings, after: Place) -> int:
-    row = 0
-    while row < len(found) and _place(found, row) <= after:
-        row += 1
-    return row
-
-
-def _place(found: Readings, row: int) -> Place:
-    return Place(
-        int(found.time_ns[row]),
-        found.epochs[int(found.epoch[row])],
-        int(found.number[row]),
-        int(found.index[row]),
-    )
+def _parts(
+    services: Services, info: PointInfo, interval: Interval, known: KnownPosition
+) -> Iterator[Readings]:
+    """The interval's readings, a window at a time."""
+    point, upto = info.point, known.ledger
+    for from_ns, to_ns in services.readings.windows(
+        point, from_ns=interval.from_ns, to_ns=interval.to_ns, upto=upto
+    ):
+        yield services.readings.read(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
 
 
 def _parse_cursor(services: Services, cursor: str) -> tuple[Place, KnownPosition]:
@@ -192,18 +196,20 @@ def _parse_cursor(services: Services, cursor: str) -> tuple[Place, KnownPosition
 
 
 def _items(found: Readings) -> list[dict[str, Any]]:
-    return [
-        {
-            "time": utc_text(time_ns),
-            "value": json_value(value),
-            "quality": quality.name.lower(),
-            "reason": reason,
-            "epoch": epoch,
-            "number": number,
-            "index": index,
-        }
-        for time_ns, value, quality, reason, epoch, number, index in found.rows()
-    ]
+    return [_item(row) for row in found.rows()]
+
+
+def _item(row: Row) -> dict[str, Any]:
+    time_ns, value, quality, reason, epoch, number, index = row
+    return {
+        "time": utc_text(time_ns),
+        "value": json_value(value),
+        "quality": quality.name.lower(),
+        "reason": reason,
+        "epoch": epoch,
+        "number": number,
+        "index": index,
+    }
 
 
 def _bucket_items(found: Readings, interval: Interval, max_points: int) -> list[dict[str, Any]]:
@@ -228,14 +234,15 @@ def _csv(services: Services, info: PointInfo, interval: Interval, known: KnownPo
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    found = _read(services, info, interval, known)
-    for start in range(0, len(found), CSV_ROWS_PER_CHUNK):
-        part = found.select(slice(start, start + CSV_ROWS_PER_CHUNK))
-        writer.writerows(
-            (utc_text(time_ns), csv_value(value), quality.name.lower(), *rest)
-            for time_ns, value, quality, *rest in part.rows()
-        )
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
     yield out.getvalue()
+    for part in _parts(services, info, interval, known):
+        for start in range(0, len(part), CSV_ROWS_PER_CHUNK):
+            out.seek(0)
+            out.truncate()
+            writer.writerows(
+                (utc_text(time_ns), csv_value(value), quality.name.lower(), *rest)
+                for time_ns, value, quality, *rest in part.select(
+                    slice(start, start + CSV_ROWS_PER_CHUNK)
+                ).rows()
+            )
+            yield out.getvalue()

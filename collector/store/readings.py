@@ -201,6 +201,12 @@ class ReadingStore(Protocol):
         """Readings with from <= time < to; equal ones under different identities come once."""
         ...
 
+    def windows(
+        self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
+    ) -> list[tuple[int | None, int | None]]:
+        """[from, to) in consecutive parts, each small enough to be read at once: to stream any length."""
+        ...
+
     def buckets(
         self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
     ) -> list[Bucket]:

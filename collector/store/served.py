@@ -32,6 +32,8 @@ from gateway.contract.reading import Block, Kind, PointName, Quality
 
 TIME_MS_LIMIT: Final = 1 << 53
 """Beyond any time that the wire carries: stands for an open end."""
+METRICS_PER_WINDOW: Final = 200_000
+"""What the segments of one window hold of all points of the device: some 20 MB while it is decoded."""
 _MASK: Final = (1 << 64) - 1
 
 
@@ -154,6 +156,25 @@ class LedgerReadings:
             entries = self._entries(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
             self._collect(parts, entries, metrics=metrics, epochs=epochs, low_ms=low_ms, high_ms=high_ms)
         return without_repeats(parts.readings(kind, epochs))
+
+    def windows(
+        self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
+    ) -> list[tuple[int | None, int | None]]:
+        """See `ReadingStore`."""
+        cursor = self._projection.cursor()
+        low_ms = -TIME_MS_LIMIT if from_ns is None else -(-from_ns // NS_PER_MS)
+        high_ms = TIME_MS_LIMIT if to_ns is None else -(-to_ns // NS_PER_MS)
+        entries = self._entries(
+            point, low_ms=low_ms, high_ms=high_ms, upto=cursor if upto is None else min(upto, cursor)
+        )
+        cuts: list[int | None] = [from_ns]
+        held = 0
+        for start_ms, n in sorted((entry.t_min_ms or 0, entry.n) for entry in entries):
+            held += n
+            if held > METRICS_PER_WINDOW and start_ms > low_ms:
+                cuts.append(start_ms * NS_PER_MS)
+                held, low_ms = n, start_ms
+        return list(zip(cuts, [*cuts[1:], to_ns], strict=True))
 
     def buckets(
         self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None

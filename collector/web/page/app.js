@@ -40,14 +40,13 @@ const unit = (code) => (code in UNITS ? UNITS[code] : code || "");
 const now = () => Date.now() + state.skew;
 const formats = {};
 function when(time, style = "full") {
-  const styles = {
-    full: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" },
-    short: { month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" },
-    hour: { hour: "2-digit", minute: "2-digit" },
-    day: { month: "2-digit", day: "2-digit" },
-  };
-  formats[style] ??= new Intl.DateTimeFormat("sv-SE", { ...styles[style], hour12: false, timeZone: state.zone });
-  return formats[style].format(new Date(time));
+  // Always year-month-day order, so that no reader takes the day for the month.
+  formats[state.zone] ??= new Intl.DateTimeFormat("sv-SE", {
+    year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+    hour12: false, timeZone: state.zone,
+  });
+  const text = formats[state.zone].format(new Date(time));
+  return { full: text, short: text.slice(5, 16), hour: text.slice(11, 16), day: text.slice(5, 10) }[style];
 }
 function span(seconds) {
   if (seconds < 0 || !Number.isFinite(seconds)) return "–";
@@ -298,11 +297,11 @@ function drawBatch(history) {
   const verdict = history.verdict ?? "not judged yet";
   $("batch").replaceChildren(
     el("dl", { class: "strip" },
-      entry("Batch", `${batch.issuer ?? ""} ${batch.number ?? state.batch}`.trim()),
+      entry("Batch", batch.issuer ?? "", " ", whole(batch.number ?? state.batch)),
       entry("Chain of identity", batch.coi ? `${batch.coi.scheme} ${batch.coi.value}` : "–"),
       entry("Verdict", verdict.replaceAll("_", " ")),
       entry("Excursions · open exceptions", `${excursions.length} · ${open.length}`),
-      entry("Known at", history.known?.time ? `${when(history.known.time)} (${history.known.token})` : "–")),
+      entry("Known at", history.known?.time ? when(history.known.time) : "–", " ", history.known ? whole(`(${history.known.token})`) : "")),
     el("h3", {}, "Where it was"), lanes(legs, excursions, history.known?.time),
     el("h3", {}, "Coverage"), ...coverBars(legs, coverage),
     el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened"], open.map((item) => [
@@ -312,7 +311,8 @@ function drawBatch(history) {
       item.to ? when(item.to, "short") : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`]), "None found by the rules in force."),
     el("p", { class: "note" }, history.not_built?.length ? `Not built yet: ${history.not_built.join(", ")}.` : ""));
 }
-const entry = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+const entry = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
+const whole = (text) => el("span", { class: "word" }, text);
 // Rounded down: 100 % is said only of all.
 const share = (part, whole) => `${(Math.floor((10000 * part) / whole) / 100).toFixed(2)} %`;
 const mark = (text) => el("span", { class: "mark bad" }, `▲ ${text}`);
