@@ -47,7 +47,8 @@ from collector.judge.columns import Columns, PointFacts
 from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
 from collector.registry.commands import Registry
-from collector.store.projection import NodeView
+from collector.store.numbers import NumberSet
+from gateway.contract.events import Loss
 from gateway.contract.reading import PointName
 
 KEPT_MAX: Final = 256
@@ -55,6 +56,8 @@ KEPT_MAX: Final = 256
 CONFLICTS_MAX: Final = 1_000
 
 Document: TypeAlias = dict[str, Any]
+EpochKey: TypeAlias = tuple[str, str, str]
+"""(group, node, epoch)."""
 
 router = APIRouter()
 
@@ -63,6 +66,64 @@ router = APIRouter()
 def software() -> str:
     """Name and version of what judges."""
     return f"telomere {version('telomere')}"
+
+
+class Arrived:
+    """Segment numbers of every epoch as known at a ledger id, followed entry by entry.
+
+    What is asked for the present costs only what came since the last time; an older position is
+    counted anew. Any thread may ask.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lock = threading.Lock()
+        self._cursor = 0
+        self._numbers: dict[EpochKey, NumberSet] = {}
+        self._jumps: dict[EpochKey, list[tuple[int, int]]] = {}
+
+    def gaps(self, upto: int) -> list[NodeSeen]:
+        """One for each run of numbers that is missing before later ones, opened when those came."""
+        with self._lock:
+            if upto >= self._cursor:
+                self._follow(upto)
+                return self._missing()
+        fresh = Arrived(self._services)
+        return fresh.gaps(upto)
+
+    def _follow(self, upto: int) -> None:
+        lost = [
+            (row.id, (row.group, row.node, row.event.epoch), first, last)
+            for row in self._services.projection.events(after=self._cursor, upto=upto)
+            if isinstance(row.event, Loss)
+            for first, last in row.event.ranges
+        ]
+        came = [
+            (entry_id, (group, node, epoch), number, number)
+            for entry_id, group, node, epoch, number in self._services.ledger.numbers_between(
+                after=self._cursor, upto=upto
+            )
+        ]
+        for entry_id, key, first, last in sorted([*came, *lost]):
+            numbers = self._numbers.setdefault(key, NumberSet())
+            highest = numbers.ranges[-1][1] if len(numbers) else 0
+            if first > highest + 1:
+                self._jumps.setdefault(key, []).append((first, entry_id))
+            if first <= last:
+                numbers.add(first, last)
+        self._cursor = upto
+
+    def _missing(self) -> list[NodeSeen]:
+        out = []
+        for (group, node, epoch), numbers in sorted(self._numbers.items()):
+            jumps = self._jumps.get((group, node, epoch), [])
+            for first, last in numbers.gaps():
+                shown_by = next(entry_id for number, entry_id in jumps if number > first)
+                known_ns = self._services.ledger.known_at(shown_by) or 0
+                out.append(
+                    NodeSeen(group=group, node=node, epoch=epoch, gaps=((first, last),), known_ns=known_ns)
+                )
+        return out
 
 
 class Judge:
@@ -74,6 +135,7 @@ class Judge:
         self._kept: OrderedDict[tuple[str, str, int, int], list[Document]] = OrderedDict()
         self._born: dict[PointName, int | None] = {}
         self._lock = threading.Lock()
+        self._arrived = Arrived(services)
 
     def facts(self, known: KnownPosition) -> Facts:
         """Everything known about identities at the position."""
@@ -142,7 +204,7 @@ class Judge:
             read=read,
             points=self._declared(),
             frontiers=frontiers,
-            exceptions=self._found(facts, nodes),
+            exceptions=self._found(facts),
         )
 
     def _declared(self) -> dict[str, PointFacts]:
@@ -156,40 +218,32 @@ class Judge:
             for info in self._services.readings.points()
         }
 
-    def _found(self, facts: Facts, nodes: Iterable[NodeView]) -> list[ExceptionItem]:
+    def _found(self, facts: Facts) -> list[ExceptionItem]:
         position = facts.position
         points = [
             PointSeen(str(point), self._services.ledger.known_at(born) or 0)
             for point in self._services.readings.latest()
             if (born := self._born_id(point)) is not None and born <= position.ledger
         ]
-        seen = self._nodes_seen(position, nodes)
+        seen = [*self._forked(position), *self._arrived.gaps(position.ledger)]
         return worst_first(
             [*all_exceptions(facts, nodes=seen, points=points), *self._unequal_readings(position)]
         )
 
-    def _nodes_seen(self, position: KnownPosition, nodes: Iterable[NodeView]) -> list[NodeSeen]:
-        forks: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
-        for fork in self._services.projection.forks(upto=position.ledger):
-            forks.setdefault((fork.group, fork.node, fork.epoch), []).append((fork.number, fork.id))
-        out = []
-        for view in nodes:
-            claimed = forks.get((view.group, view.node, view.epoch), [])
-            gaps = tuple((first, last) for first, last in view.gaps) if view.own else ()
-            known_ns = position.known_ns
-            if claimed:
-                known_ns = self._services.ledger.known_at(claimed[0][1]) or known_ns
-            out.append(
-                NodeSeen(
-                    group=view.group,
-                    node=view.node,
-                    epoch=view.epoch,
-                    gaps=gaps,
-                    forks=tuple(sorted({number for number, _ in claimed})),
-                    known_ns=known_ns,
-                )
+    def _forked(self, position: KnownPosition) -> list[NodeSeen]:
+        first: dict[tuple[EpochKey, int], int] = {}
+        for one in self._services.projection.forks(upto=position.ledger):
+            first.setdefault(((one.group, one.node, one.epoch), one.number), one.id)
+        return [
+            NodeSeen(
+                group=group,
+                node=node,
+                epoch=epoch,
+                forks=(number,),
+                known_ns=self._services.ledger.known_at(entry_id) or 0,
             )
-        return out
+            for ((group, node, epoch), number), entry_id in first.items()
+        ]
 
     def _unequal_readings(self, position: KnownPosition) -> list[ExceptionItem]:
         conflicts = self._services.projection.conflicts(upto=position.ledger, limit=CONFLICTS_MAX)

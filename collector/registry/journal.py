@@ -71,6 +71,7 @@ class Journal:
         self._now_ns = now_ns
         self._lock = threading.RLock()
         self._rows: list[JournalRow] = []
+        self._asked_ns = -1
         with engine.begin() as connection:
             migrate(connection)
             for row in connection.execute(select(JOURNAL).order_by(JOURNAL.c.id)):
@@ -109,7 +110,7 @@ class Journal:
         """Commit one row and return it with its id and known time."""
         text = canonical(body)
         with self._lock:
-            last_ns = self._rows[-1].known_at_ns if self._rows else 0
+            last_ns = max(self._rows[-1].known_at_ns if self._rows else 0, self._asked_ns + 1)
             with self._engine.begin() as connection:
                 known_ns = max(self._now_ns(), last_ns)
                 result = connection.execute(
@@ -162,8 +163,13 @@ class Journal:
             return self._rows[at - 1].known_at_ns if at else 0
 
     def id_at(self, known_ns: int) -> int:
-        """The last id known at or before that time, 0 when none was."""
+        """The last id known at or before that time, 0 when none was.
+
+        Closes the journal up to that time (not after now): no later row gets a known time that early,
+        even if the clock is set back.
+        """
         with self._lock:
+            self._asked_ns = max(self._asked_ns, known_ns)
             at = bisect_right(self._rows, known_ns, key=lambda row: row.known_at_ns)
             return self._rows[at - 1].id if at else 0
 

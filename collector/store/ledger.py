@@ -326,6 +326,14 @@ class Ledger:
         )
         return [(row[0], row[1], row[2], row[3], EntryKind(row[4])) for row in rows]
 
+    def numbers_between(self, *, after: int, upto: int) -> list[tuple[int, str, str, str, int]]:
+        """(id, group, node, epoch, number) of every numbered entry with after < id <= upto, by id."""
+        return self._readers.rows(
+            "SELECT id, grp, node, epoch, number FROM entry"
+            " WHERE id > ? AND id <= ? AND number IS NOT NULL ORDER BY id",
+            (after, upto),
+        )
+
     def own_nodes(self, *, after: int) -> set[tuple[str, str]]:
         """Nodes that sent a numbered segment or a birth with an epoch in an entry with id > `after`."""
         rows = self._readers.rows(

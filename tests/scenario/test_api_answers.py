@@ -17,7 +17,7 @@ from collector.api.readings import csv_value, json_value
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
 from gateway.contract.reading import Kind, Quality, Reading
 from tests.apis import FREEZER, Api, api_running
-from tests.gateways import T0_MS, metric
+from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.scenario.test_api_access import is_problem
 
 START = "2026-09-21T14:13:20.000Z"
@@ -364,3 +364,38 @@ async def test_scans_of_a_gateway_become_links_and_a_late_one_an_exception(api: 
     assert (await qa.post("/links/link:scan-s1/confirmation", json={})).json()["state"] == "confirmed"
     after = (await get(client, "/exceptions"))["items"]
     assert [item["state"] for item in after if item["kind"] == "late_scan"] == ["resolved"]
+
+
+async def test_a_gap_is_an_exception_at_the_positions_at_which_it_was_open(api: Api) -> None:
+    client = api.program()
+    await api.born("temperature")
+    made = [api.gateway.make("FRZ-01", numbers(1, T0_MS + at * 1000, [float(at)])) for at in range(4)]
+    tokens = []
+    for number in (1, 4, 3, 2):
+        api.clock.advance(1)
+        await api.take(api.gateway.data(made[number - 1]))
+        tokens.append((await get(client, "/exceptions"))["known"]["token"])
+
+    async def gaps(token: str) -> list[str]:
+        found = (await get(client, "/exceptions", as_known_at=token))["items"]
+        return [f"{item['evidence'][0]} {item['opened']}" for item in found if item["kind"] == "gap"]
+
+    epoch = api.gateway.epoch
+    expected = [
+        (0, []),
+        (1, [f"segments {epoch}/2 to 3 have not arrived"]),
+        (2, [f"segments {epoch}/2 to 2 have not arrived"]),
+        (3, []),
+    ]
+    for at, words in (*expected, *reversed(expected)):
+        assert [one.rpartition(" ")[0] for one in await gaps(tokens[at])] == words
+    assert [one.rpartition(" ")[2] for one in (await gaps(tokens[1]) + await gaps(tokens[2]))] == [
+        (await gaps(tokens[1]))[0].rpartition(" ")[2]
+    ] * 2
+    other = SimGateway()
+    other.make("FRZ-01", numbers(1, T0_MS, [50.0]))
+    await api.take(api.gateway.data(other.made[0]))
+    kinds = [item["kind"] for item in (await get(client, "/exceptions"))["items"]]
+    assert kinds[:2] == ["fork", "conflict"]
+    old = (await get(client, "/exceptions", as_known_at=tokens[3]))["items"]
+    assert [item["kind"] for item in old] == ["unassigned"]

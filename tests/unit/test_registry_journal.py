@@ -62,3 +62,13 @@ def test_a_registry_of_a_newer_release_is_refused(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_served_says_what_to_write(tmp_path: Path, url: str) -> None:
     with pytest.raises(RegistryError, match='write "sqlite:"'):
         Journal.open(url=url, data_dir=tmp_path, now_ns=lambda: 1)
+
+
+def test_a_time_that_was_asked_for_is_closed_though_the_clock_steps_back(tmp_path: Path) -> None:
+    clock = iter([100, 150])
+    journal = Journal.open(url="sqlite:", data_dir=tmp_path, now_ns=lambda: next(clock))
+    journal.append(kind="note", subject="s", body={}, actor="a")
+    assert journal.id_at(180) == 1
+    assert journal.append(kind="note", subject="s", body={}, actor="a").known_at_ns == 181
+    assert journal.id_at(180) == 1
+    journal.close()
