@@ -74,7 +74,7 @@ def read_message(payload: bytes, wanted: Sequence[Wanted], *, received_ms: int) 
 
 
 def time_of(value: object, form: str) -> int:
-    """Source time in UTC milliseconds, rounded up. A text without offset is UTC."""
+    """Source time in UTC milliseconds, the nearest one. A text without offset is UTC."""
     if isinstance(value, str) and form in {"auto", "iso8601"}:
         try:
             when = datetime.fromisoformat(value.strip())
@@ -82,13 +82,12 @@ def time_of(value: object, form: str) -> int:
             raise UnusableError(f"has no ISO 8601 time: {value[:60]!r}") from None
         when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
         since = when - datetime(1970, 1, 1, tzinfo=UTC)
-        time_ms = -(-((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) // 1000)
+        time_ms = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds + 500) // 1000
     elif isinstance(value, int | float) and not isinstance(value, bool) and form != "iso8601":
         if not math.isfinite(value):
             raise UnusableError("has a time that is no number")
         in_ms = form == "unix_ms" or (form == "auto" and abs(value) >= UNIX_MS_FROM)
-        # Seconds with decimals come from a double: rounding to 1 µs first undoes what the double added.
-        time_ms = math.ceil(round(value * (1 if in_ms else 1000), 3))
+        time_ms = math.floor(value * (1 if in_ms else 1000) + 0.5)
     else:
         raise UnusableError(
             "has no time where it should be" if value is _ABSENT else "has a time of another form"

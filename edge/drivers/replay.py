@@ -119,8 +119,7 @@ class Log:
             raise ReplayError(f"{where}: {text!r} is not a number of {self.unit}") from None
         if not math.isfinite(number):
             raise ReplayError(f"{where}: {text!r} is not a time")
-        # Rounded up like every reading's time; the guard keeps 1657195200.5 s from becoming …501 ms.
-        return self.origin_ms + math.ceil(round(number * (1000 if self.unit == "s" else 1), 6))
+        return self.origin_ms + math.floor(number * (1000 if self.unit == "s" else 1) + 0.5)
 
 
 def stem_of(path: Path) -> str:
@@ -200,7 +199,7 @@ def _iso_ms(text: str, zone: dt.tzinfo, *, where: str) -> int:
         raise ReplayError(f"{where}: {text!r} is not an ISO 8601 time") from None
     aware = time if time.tzinfo is not None else time.replace(tzinfo=zone)
     span = aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return -(-span // dt.timedelta(milliseconds=1))  # rounded up
+    return (span + dt.timedelta(microseconds=500)) // dt.timedelta(milliseconds=1)  # the nearest
 
 
 def _value(text: str | None) -> float | None:

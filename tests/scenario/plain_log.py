@@ -61,14 +61,14 @@ def _aware(text: str) -> dt.datetime:
 
 
 def _time_ms(text: str, unit: str, start: dt.datetime) -> int:
-    """Milliseconds since 1970, a fraction rounded up."""
+    """Milliseconds since 1970, the nearest."""
     if unit == "iso":
         time = _aware(text)
     elif unit == "s":
         time = start + dt.timedelta(seconds=float(text))
     else:
         time = start + dt.timedelta(milliseconds=float(text))
-    return -(-(time - EPOCH) // MILLISECOND)
+    return (time - EPOCH + MILLISECOND / 2) // MILLISECOND
 
 
 def _value(text: str | None) -> float | None:

@@ -42,14 +42,14 @@ def test_without_options_time_is_found_and_all_other_columns_are_points(tmp_path
     log = Log.parse(str(written(tmp_path, "time;a;b\n2025-08-30 18:43:45.0001;1,5;2\n")))
     assert (log.time, log.unit, log.points) == ("time", "iso", ("a", "b"))
     (row,) = log.rows()
-    assert row.time_ms == 1756579425001, "rounded up to the millisecond"
+    assert row.time_ms == 1756579425000, "the nearest millisecond"
     assert dict(row.values) == {"a": None, "b": 2.0}
 
 
 def test_origin_and_zone(tmp_path: Path) -> None:
     path = written(tmp_path, "time,t\n1e-05,1\n30.00022,2\n")
     log = Log.parse(f"{path}:time=time,unit=s,origin=2025-08-30T18:43:45Z")
-    assert [row.time_ms for row in log.rows()] == [1756579425001, 1756579455001]
+    assert [row.time_ms for row in log.rows()] == [1756579425000, 1756579455000]
     local = Log.parse(f"{path}:unit=ms,origin=2025-08-30T18:43:45,zone=Europe/Zurich")
     assert next(local.rows()).time_ms == 1756572225001
     stamped = written(tmp_path, "when,t\n2025-08-30T20:43:45,1\n", "zoned.csv")
