@@ -51,7 +51,7 @@ def test_origin_and_zone(tmp_path: Path) -> None:
     log = Log.parse(f"{path}:time=time,unit=s,origin=2025-08-30T18:43:45Z")
     assert [row.time_ms for row in log.rows()] == [1756579425000, 1756579455000]
     local = Log.parse(f"{path}:unit=ms,origin=2025-08-30T18:43:45,zone=Europe/Zurich")
-    assert next(local.rows()).time_ms == 1756572225001
+    assert next(local.rows()).time_ms == 1756572225000
     stamped = written(tmp_path, "when,t\n2025-08-30T20:43:45,1\n", "zoned.csv")
     zoned = Log.parse(f"{stamped}:time=when,unit=iso,zone=Europe/Zurich")
     assert next(zoned.rows()).time_ms == 1756579425000
