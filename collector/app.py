@@ -204,7 +204,7 @@ def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:
 
 async def _position(ledger: Ledger, journal: Journal, follow: Follow) -> Position:
     mark = await asyncio.to_thread(ledger.barrier)
-    position = Position(mark.id, journal.last())
+    position = Position(mark.id, await asyncio.to_thread(journal.last))
     follow.wake()
     await follow.reached(position.ledger)
     return position
@@ -212,7 +212,8 @@ async def _position(ledger: Ledger, journal: Journal, follow: Follow) -> Positio
 
 async def _position_at(known_ns: int, ledger: Ledger, journal: Journal, follow: Follow) -> Position:
     await asyncio.to_thread(ledger.barrier)
-    position = Position(await asyncio.to_thread(ledger.id_at, known_ns), journal.id_at(known_ns))
+    ids = await asyncio.to_thread(lambda: (ledger.id_at(known_ns), journal.id_at(known_ns)))
+    position = Position(*ids)
     follow.wake()
     await follow.reached(position.ledger)
     return position

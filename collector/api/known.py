@@ -159,14 +159,14 @@ async def _seen(services: TheServices, as_known_at: AsKnownAt = None) -> KnownPo
             await services.follower.reached(last, timeout_s=CATCH_UP_S)
         except TimeoutError:
             last = services.follower.cursor
-        return await asyncio.to_thread(with_time, services, Position(last, services.journal.last()))
+        return await asyncio.to_thread(lambda: with_time(services, Position(last, services.journal.last())))
     return await _as_known(services, as_known_at)
 
 
 async def _as_known(services: Services, text: str) -> KnownPosition:
     token = parse_token(text)
     if token is not None:
-        last = Position(services.ledger.last_id(), services.journal.last())
+        last = Position(services.ledger.last_id(), await asyncio.to_thread(services.journal.last))
         if token[0] > last.ledger or token[1] > last.journal:
             msg = f"as_known_at: {text} is beyond what is known (L{last.ledger}.J{last.journal})"
             raise unusable(msg)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,14 +24,16 @@ from collector.identity.errors import (
     UnknownIdentityError,
 )
 
+log = structlog.get_logger(__name__)
+
 MEDIA_TYPE: Final = "application/problem+json"
 
-_STATUS: Final[dict[type[RefusedError], HTTPStatus]] = {
-    UnknownIdentityError: HTTPStatus.NOT_FOUND,
-    AmbiguousIdentityError: HTTPStatus.CONFLICT,
-    ContradictionError: HTTPStatus.CONFLICT,
-    UnacceptableError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    SecondPersonError: HTTPStatus.FORBIDDEN,
+_REFUSALS: Final[dict[type[RefusedError], tuple[HTTPStatus, str]]] = {
+    UnknownIdentityError: (HTTPStatus.NOT_FOUND, "not found"),
+    AmbiguousIdentityError: (HTTPStatus.CONFLICT, "ambiguous"),
+    ContradictionError: (HTTPStatus.CONFLICT, "contradiction"),
+    UnacceptableError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unusable request"),
+    SecondPersonError: (HTTPStatus.FORBIDDEN, "another person must do this"),
 }
 
 
@@ -74,11 +77,11 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
-    status = _STATUS.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    more: dict[str, Any] = {"why": error.why, "next": error.next_step}
+    status, title = _REFUSALS.get(type(error), (HTTPStatus.UNPROCESSABLE_ENTITY, "refused"))
+    more: dict[str, Any] = {"what": error.what, "why": error.why, "next": error.next_step}
     if error.candidates:
         more["candidates"] = list(error.candidates)
-    return document(status, error.what, str(error), **more)
+    return document(status, title, str(error), **more)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -110,6 +113,12 @@ async def _late(_request: Request, _error: Exception) -> Response:
     return document(HTTPStatus.SERVICE_UNAVAILABLE, "still catching up", detail)
 
 
+async def _fault(request: Request, error: Exception) -> Response:
+    log.error("a request failed", method=request.method, path=request.url.path, error=repr(error))
+    detail = "the collector failed at this request: the reason is in its log; what was committed is safe"
+    return document(HTTPStatus.INTERNAL_SERVER_ERROR, "our fault", detail)
+
+
 def install(app: FastAPI) -> None:
     """Every exception that a route may raise, as a problem document."""
     app.add_exception_handler(ProblemError, _problem)
@@ -118,3 +127,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SignInPausedError, _paused)
     app.add_exception_handler(TimeoutError, _late)
+    app.add_exception_handler(Exception, _fault)

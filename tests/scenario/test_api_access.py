@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from collector.access.rights import Role
 from collector.api.app import NOT_BUILT
+from collector.store.readings import PointInfo
+from collector.store.served import LedgerReadings
 from tests.apis import FREEZER, PASSWORD, Api, api_running
 
 LAST_KNOWN_PUBLIC = {"/", "/app.js", "/style.css", "/favicon.svg", "/healthz", "/readyz"}
@@ -172,6 +174,20 @@ async def test_the_service_token_reads_enters_and_makes_tokens(
         assert (await service.post("/equipment", json={"name": "FRZ-01"})).json()["actor"] == "service"
         assert (await service.post("/tokens", json={"name": "x", "scope": "viewer"})).status_code == 201
         is_problem(await service.post("/links/x/confirmation", json={}), 403)
+
+
+async def test_our_own_fault_is_told_as_one_and_does_not_end_the_collector(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: LedgerReadings) -> list[PointInfo]:
+        raise ZeroDivisionError
+
+    viewer = api.program(Role.VIEWER)
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerReadings, "points", broken)
+        problem = is_problem(await viewer.get("/points"), 500)
+    assert "ZeroDivisionError" not in str(problem)
+    assert (await viewer.get("/points")).json() == {"items": [], "next": None}
 
 
 async def test_probes_and_figures(api: Api) -> None:

@@ -317,7 +317,7 @@ async def test_a_retroactive_link_is_provisional_until_another_person_confirms_i
     path = f"/links/{link['id']}"
     is_problem(await robot.post(f"{path}/confirmation", json={}), 403)
     is_problem(await eve.post(f"{path}/confirmation", json={}), 403)
-    assert "stated by anna" in str(is_problem(await anna.post(f"{path}/confirmation"), 403)["title"])
+    assert "stated by anna" in str(is_problem(await anna.post(f"{path}/confirmation"), 403)["detail"])
     is_problem(await robot.post("/links", json={**late, "actor": "ben"}), 422)
     confirmed = (await ben.post(f"{path}/confirmation", json={"reason": "saw it"})).json()
     assert (confirmed["state"], confirmed["versions"][0]["decided_by"]) == ("confirmed", "ben")
