@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from collector.access.rights import Role
 from collector.api.readings import csv_value, json_value
+from collector.store import served
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
 from gateway.contract.reading import Kind, Quality, Reading
 from tests.apis import FREEZER, Api, api_running
@@ -124,7 +126,11 @@ def test_what_json_cannot_say_is_no_value() -> None:
     ]
 
 
-async def test_pages_and_csv_give_every_reading_once(api: Api) -> None:
+@pytest.mark.parametrize("window", [1, 100, 10_000])
+async def test_pages_and_csv_give_every_reading_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(served, "METRICS_PER_WINDOW", window)
     await api.born("temperature")
     for part in (3, 0, 2, 1):
         await api.felt([part + at / 100 for at in range(60)], at_s=part * 60)
