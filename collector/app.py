@@ -27,8 +27,9 @@ from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.session import Clocks, HostSession
 from collector.ingest.sort import Sorter
 from collector.registry.journal import Journal
+from collector.store.database import held
 from collector.store.decoded import SegmentCache
-from collector.store.ledger import EntryKind, Ledger
+from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection
 from collector.store.served import LedgerReadings
@@ -58,7 +59,8 @@ class Collector:
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Until `stop` (or `stop()`); raises OSError for a port in use, apsw.Error for an unusable file.
+        """Until `stop` (or `stop()`); raises OSError for a port in use, InUseError for a folder in
+        use, apsw.Error for an unusable file.
 
         Everything opened here is closed in the reverse order, whatever ends it.
         """
@@ -82,7 +84,8 @@ class Collector:
     async def _build(self, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> Services:
         config, data_dir = self.config, self.config.collector.data_dir
         live = LiveBoard()
-        ledger = await asyncio.to_thread(Ledger.open, data_dir / "ledger.db", now_ns=self._now_ns)
+        stack.enter_context(held(data_dir))
+        ledger = await asyncio.to_thread(Ledger.open, data_dir / LEDGER_NAME, now_ns=self._now_ns)
         stack.push_async_callback(asyncio.to_thread, ledger.close)
         journal = await asyncio.to_thread(
             lambda: Journal.open(url=config.registry.url, data_dir=data_dir, now_ns=self._now_ns)
@@ -194,6 +197,9 @@ def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) 
     tracker.restore(states)
     for group, node, epoch, number, kind in ledger.numbers_after(cursor):
         tracker.restore_number((group, node, epoch), number, refused=kind is EntryKind.UNDECODABLE)
+    for group, node, epoch, numbers in ledger.settled_after(cursor):
+        tracker.restore_settled((group, node, epoch), numbers)
+    tracker.tell_all(now=time.monotonic())
     return {(state.group, state.node) for state in states if state.own} | ledger.own_nodes(after=cursor)
 
 

@@ -216,6 +216,33 @@ def collector_run(*, config: Config) -> None:
     raise typer.Exit(cli_collector.run(config))
 
 
+@collector.command("backup")
+def collector_backup(
+    *,
+    config: Config,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A folder that does not exist yet.")],
+    as_json: Json = False,
+) -> None:
+    """Copy ledger and registry at one position, while the collector runs."""
+    from deploy import cli_collector
+
+    raise typer.Exit(cli_collector.backup(config, target, json=as_json))
+
+
+@collector.command("restore")
+def collector_restore(
+    *,
+    config: Config,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="What `backup` made.")],
+    force: Annotated[bool, typer.Option("--force", help="Move aside what is in data_dir.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Verify a backup and put it into data_dir; gateways then send again everything they keep."""
+    from deploy import cli_collector
+
+    raise typer.Exit(cli_collector.restore(config, source, force=force, json=as_json))
+
+
 Url = Annotated[str, typer.Option(envvar="TELOMERE_URL", help="The collector.")]
 Token = Annotated[str, typer.Option(envvar="TELOMERE_TOKEN", help="Bearer token.", show_default=False)]
 As = Annotated[Format | None, typer.Option("--format", help="Instead of text for people.")]
@@ -295,8 +322,6 @@ _later(edge, "plan", "Print planned Modbus requests and bus load")
 _later(edge, "probe", "Read every point once")
 _later(edge, "detect", "Run the detectors over a log")
 _later(collector, "rebuild", "Re-derive everything from ledger and journal")
-_later(collector, "backup", "Copy while running")
-_later(collector, "restore", "Bring a backup back")
 _later(batch, "readiness", "Whether a batch may go on")
 _later(batch, "record", "The environmental record")
 for _what in ("readings", "events", "tags", "links"):

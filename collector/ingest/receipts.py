@@ -61,6 +61,17 @@ class ReceiptTracker:
         """A number of the ledger's tail, in ledger order; nothing becomes due."""
         self._add(self._stream(key), number, refused=refused)
 
+    def restore_settled(self, key: StreamKey, numbers: Range) -> None:
+        """Numbers of a loss event in the ledger's tail."""
+        self._stream(key).numbers.add(*numbers)
+
+    def tell_all(self, *, now: float) -> None:
+        """Every epoch gets a receipt at once: it carries the ledger's id, which is new after a restore, and
+        a gateway with nothing to send would not hear of it.
+        """
+        for stream in self._streams.values():
+            stream.due_at = now
+
     def committed(self, key: StreamKey, number: int, *, now: float, refused: bool = False) -> None:
         """A segment is on the disk (or was there already); `refused`: its content cannot be used."""
         stream = self._stream(key)

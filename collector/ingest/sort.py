@@ -14,10 +14,13 @@ from typing import Final
 
 from collector.store.ledger import Draft, EntryKind
 from collector.store.live import NodeStatus
+from collector.store.numbers import lost_numbers
 from collector.store.projection import NodeKey
 from gateway.contract import births, codec
 from gateway.contract.codec import Data, PayloadError
-from gateway.contract.reading import NODE_DEVICE, Value
+from gateway.contract.events import EVENT_METRIC, Loss, parse_event
+from gateway.contract.reading import NODE_DEVICE, Block, Value
+from gateway.contract.receipts import Range
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
 from gateway.contract.topics import Message, Topic
 
@@ -105,6 +108,7 @@ class Sorter:
             t_min_ms=t_min_ms,
             t_max_ms=t_max_ms,
             n=len(block),
+            settles=() if segment is None else settled_by(block, number=segment.number, epoch=segment.epoch),
             resend=segment is not None and self._is_refused((*node, segment.epoch), segment.number),
         )
         return Sorted(node, draft, data)
@@ -126,6 +130,16 @@ class Sorter:
             number=None if identity is None else identity.number,
             digest=hashlib.sha256(arrival.payload).hexdigest(),
         )
+
+
+def settled_by(block: Block, *, number: int, epoch: str) -> tuple[tuple[str, Range], ...]:
+    """(epoch, numbers) of the loss events in this segment."""
+    return tuple(
+        (event.epoch, numbers)
+        for _, _, text in block.named_values(EVENT_METRIC)
+        if isinstance(event := parse_event(text), Loss)
+        for numbers in lost_numbers(event, number=number, epoch=epoch)
+    )
 
 
 def _draft(arrival: Arrival, kind: EntryKind, *, epoch: str | None = None) -> Draft:

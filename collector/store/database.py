@@ -6,6 +6,8 @@ any table.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +26,30 @@ WAL_BYTES_MAX: Final = 64 * 1024 * 1024
 """The WAL is cut back to this size after a checkpoint, and a full checkpoint is tried above it."""
 CHECKPOINT_TIMEOUT_MS: Final = 50
 """How long a full checkpoint waits for readers: a commit must not stand behind a long one."""
+LOCK_NAME: Final = "collector.lock"
+"""Held while a collector runs on a folder: two writers would give one id twice."""
 READERS_MAX: Final = 4
 """Idle read connections kept open; more are opened on demand and closed after use."""
+
+
+class InUseError(Exception):
+    """Another process uses this folder."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Nobody else uses the folder meanwhile; the lock ends with the process. Raises InUseError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"another collector runs on {folder}"
+            raise InUseError(msg) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def open_writer(path: Path) -> apsw.Connection:

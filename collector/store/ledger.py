@@ -7,10 +7,11 @@ or deleted. Must not know what a payload means beyond the columns that the recei
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, ParamSpec, Self, TypeVar
@@ -18,7 +19,10 @@ from typing import Final, ParamSpec, Self, TypeVar
 import apsw
 
 from collector.store.database import Readers, Row, bound_wal, immediate, open_writer, query, query_one
+from gateway.contract.receipts import Range
 
+LEDGER_NAME: Final = "ledger.db"
+RESTORES_KEY: Final = "restores"
 RESEND_ATTEMPTS_MAX: Final = 8
 """Copies kept of one segment whose content was refused: a parked segment is re-sent hourly, not for ever."""
 PAYLOADS_PER_QUERY: Final = 256
@@ -40,6 +44,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS entry_undecodable ON entry (grp, node, device,
 CREATE INDEX IF NOT EXISTS entry_time ON entry (grp, node, device, t_min_ms, t_max_ms)
   WHERE t_min_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS entry_bad ON entry (id) WHERE kind = 'undecodable';
+CREATE TABLE IF NOT EXISTS settled (
+  id INTEGER NOT NULL, epoch TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS settled_id ON settled (id);
 CREATE TABLE IF NOT EXISTS repeat (
   grp TEXT, node TEXT, epoch TEXT, n INTEGER NOT NULL, PRIMARY KEY (grp, node, epoch)) WITHOUT ROWID;
 """
@@ -75,7 +82,8 @@ class Draft:
 
     `epoch`, `number` and `digest` are the segment's claimed identity (for an undecodable message the
     digest is the payload's SHA-256). `resend` says that the content under this identity was refused
-    before: it is then kept beside the refused one instead of counting as a duplicate.
+    before: it is then kept beside the refused one instead of counting as a duplicate. `settles` are
+    (epoch, numbers) that a loss event in it says will never arrive.
     """
 
     kind: EntryKind
@@ -91,6 +99,7 @@ class Draft:
     t_max_ms: int | None = None
     n: int = 0
     resend: bool = False
+    settles: tuple[tuple[str, Range], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,17 @@ class Mark:
 
     id: int
     known_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The ledger was put back from a backup of `from_ledger`: what that knew later is not in it."""
+
+    from_ledger: str
+    ledger: int
+    journal: int
+    backup_created: str
+    restored_ns: int
 
 
 def _entry(row: Row) -> Entry:
@@ -198,6 +218,10 @@ class Ledger:
         rows = self._readers.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
+    def restores(self) -> list[Restored]:
+        """Every time this ledger was put back from a backup, oldest first."""
+        return [Restored(**one) for one in json.loads(self.recall(RESTORES_KEY) or "[]")]
+
     def close(self) -> None:
         """Finish what was submitted, then close every connection."""
         self._writer.shutdown(wait=True)
@@ -229,6 +253,10 @@ class Ledger:
                 ),
             )
             if self._connection.changes():
+                self._connection.executemany(
+                    "INSERT INTO settled VALUES (?,?,?,?)",
+                    [(new_id, epoch, first, last) for epoch, (first, last) in draft.settles],
+                )
                 return Committed(draft, outcome, new_id)
         self._connection.execute(
             "INSERT INTO repeat VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1",
@@ -334,6 +362,14 @@ class Ledger:
             (after, upto),
         )
 
+    def settled_after(self, after: int) -> list[tuple[str, str, str, Range]]:
+        """(group, node, epoch, numbers) of the loss events in entries with id > `after`."""
+        rows = self._readers.rows(
+            "SELECT grp, node, s.epoch, first, last FROM settled s JOIN entry USING (id) WHERE id > ?",
+            (after,),
+        )
+        return [(row[0], row[1], row[2], (row[3], row[4])) for row in rows]
+
     def own_nodes(self, *, after: int) -> set[tuple[str, str]]:
         """Nodes that sent a numbered segment or a birth with an epoch in an entry with id > `after`."""
         rows = self._readers.rows(
@@ -356,6 +392,24 @@ class Ledger:
             (upto, limit),
         )
         return [_entry(row) for row in rows]
+
+
+def assign_new_id(path: Path, restored: Restored) -> str:
+    """Give a ledger file that no collector has open a new id, and note why. Returns it."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        row = query_one(connection, "SELECT value FROM meta WHERE key = ?", (RESTORES_KEY,))
+        before: list[object] = json.loads(row[0]) if row else []
+        new_id = secrets.token_hex(8)
+        with immediate(connection):
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'ledger'", (new_id,))
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                (RESTORES_KEY, json.dumps([*before, asdict(restored)])),
+            )
+        return new_id
+    finally:
+        connection.close()
 
 
 def is_full(error: apsw.Error) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
+from gateway.contract.events import Loss
 from gateway.contract.receipts import Range
+from gateway.contract.segment import NUMBER_MAX
 
 
 class NumberSet:
@@ -41,6 +43,28 @@ class NumberSet:
 
     def __len__(self) -> int:
         return sum(self._last) - sum(self._first) + len(self._first)
+
+    def remove(self, number: int) -> bool:
+        """Take one number out; whether it was in."""
+        if number not in self:
+            return False
+        at = bisect_right(self._first, number) - 1
+        first, last = self._first[at], self._last[at]
+        parts = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
+        self._first[at : at + 1] = [a for a, _ in parts]
+        self._last[at : at + 1] = [b for _, b in parts]
+        return True
+
+    def missing(self, first: int, last: int) -> list[Range]:
+        """What of [first, last] is not in the set."""
+        out: list[Range] = []
+        for at in range(bisect_right(self._last, first - 1), len(self._first)):
+            if self._first[at] > last:
+                break
+            if self._first[at] > first:
+                out.append((first, self._first[at] - 1))
+            first = self._last[at] + 1
+        return [*out, (first, last)] if first <= last else out
 
     @property
     def upto(self) -> int:
@@ -85,3 +109,9 @@ class NumberSet:
         """The set that `text()` wrote."""
         pairs = (item.split("-") for item in text.split(",") if item)
         return cls((int(a), int(b)) for a, b in pairs)
+
+
+def lost_numbers(event: Loss, *, number: int, epoch: str) -> list[Range]:
+    """What a loss event in segment `number` of `epoch` settles: a gateway cannot lose what it makes later."""
+    limit = number - 1 if event.epoch == epoch else NUMBER_MAX
+    return [(first, min(last, limit)) for first, last in event.ranges if first <= min(last, limit)]

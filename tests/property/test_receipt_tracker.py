@@ -79,6 +79,8 @@ def test_a_restart_anywhere_changes_no_receipt(arrivals: list[int], refused: set
         again.restore_number(KEY, number, refused=number in refused)
     assert again.receipt(KEY) == whole.receipt(KEY)
     assert again.next_due() is None
+    again.tell_all(now=5.0)
+    assert again.next_due() == 5.0
 
 
 def test_due_after_the_delay_or_after_enough_commits() -> None:

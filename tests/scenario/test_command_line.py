@@ -105,8 +105,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "edge probe",
         "edge detect log.csv --json",
         "collector rebuild --config c.toml",
-        "collector backup",
-        "collector restore",
         "batch readiness B-1 --for ship",
         "batch record B-1",
         "batch history B-1 --format parquet",
