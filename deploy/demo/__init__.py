@@ -34,6 +34,7 @@ def run(
     """Exit 0: the account closed, or ended by Ctrl-C; 1: something is missing; 2: usage; 3: no broker."""
     from deploy.demo.children import require_free
     from deploy.demo.layout import Layout, Ports
+    from deploy.demo.simulator import kept_story
     from deploy.demo.site import Options
     from edge.drivers.replay import Log, ReplayError
 
@@ -50,9 +51,11 @@ def run(
     address = require_free(http)
     place = folder.absolute() if folder is not None else Path(tempfile.mkdtemp(prefix="telomere-demo-"))
     place.mkdir(parents=True, exist_ok=True)
+    told = kept_story(place)
+    history = int(history_s) if told is None else told.history_s
     options = Options(
-        layout=Layout.make(place, Ports.choose(address), history_s=int(history_s)),
-        history_s=int(history_s),
+        layout=Layout.make(place, Ports.choose(address), history_s=history),
+        history_s=history,
         logs=logs,
         exit_after_s=exit_after_s,
         report=report,

@@ -20,6 +20,7 @@ FULL_RATE_S_MAX: Final = 7 * 86_400
 """Histories up to a week are sampled at the profiles' periods, longer ones more coarsely in proportion:
 about 3 million readings are what two gateways can put to disk within the minute until ready."""
 HEARD_PERIOD_MS: Final = 10_000
+SITE_FILE: Final = "site.json"
 
 _PERIODS_MS: Final = {
     "bioreactor-demo@3": {
@@ -83,6 +84,11 @@ class Layout:
     def edge_toml(self, node: str) -> Path:
         """The configuration of one gateway."""
         return self.folder / node / "edge.toml"
+
+    @property
+    def site_json(self) -> Path:
+        """Where the equipment stood when its history ended; where this is, a site has been begun."""
+        return self.folder / SITE_FILE
 
     @property
     def collector_toml(self) -> Path:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from deploy.demo.layout import SITE_FILE
 from deploy.demo.story import KINDS, SEED, Story
 from edge.config import EdgeConfig, load
 from edge.model.points import Point
@@ -47,6 +48,15 @@ def save(path: Path, story: Story, plants: Iterable[Plant], configs: Sequence[Pa
         "plants": states,
     }
     path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def kept_story(folder: Path) -> Story | None:
+    """The story of the site that was begun in this folder."""
+    path = folder / SITE_FILE
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Story(kept["origin_s"], kept["history_s"])
 
 
 @dataclass(frozen=True, slots=True)

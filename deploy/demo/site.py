@@ -121,7 +121,7 @@ class Site:
             outbox = Outbox.open(config.outbox_path, now_ns=time.time_ns, config=config.outbox)
             self._outboxes[node] = outbox
             self._stack.callback(outbox.close)
-        await self._children.start("simulator", module("deploy.demo.simulator", str(self._site_json)))
+        await self._children.start("simulator", module("deploy.demo.simulator", str(self._layout.site_json)))
         await self._ask.until_alive(self._children)
         if is_new:
             await self._ask.register(told, list(_site_points(configs)))
@@ -131,22 +131,18 @@ class Site:
         await self._until_born(set(nodes))
         return told
 
-    @property
-    def _site_json(self) -> Path:
-        return self._layout.folder / "site.json"
-
     def _past(self, configs: Mapping[str, EdgeConfig]) -> tuple[story.Story, bool]:
         """The story, and whether it was begun now: a folder that holds a site goes on where it was."""
-        if self._site_json.exists():
-            kept = json.loads(self._site_json.read_text(encoding="utf-8"))
-            return story.Story(kept["origin_s"], kept["history_s"]), False
+        kept = simulator.kept_story(self._layout.folder)
+        if kept is not None:
+            return kept, False
         told = story.Story(int(time.time()) - self._options.history_s, self._options.history_s)
         plants = {name: simulator.make_plant(name, told) for name in story.KINDS}
         for node in (story.SUITE, story.COLD):
             made = backlog.make(configs[node], told, plants)
             log.info("backlog made", node=node, segments=made.segments, readings=made.readings)
         gateways = [self._layout.edge_toml(node) for node in (story.SUITE, story.COLD)]
-        simulator.save(self._site_json, told, plants.values(), gateways)
+        simulator.save(self._layout.site_json, told, plants.values(), gateways)
         return told, True
 
     async def _until_born(self, nodes: set[str]) -> None:
