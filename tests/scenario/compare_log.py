@@ -124,7 +124,8 @@ async def compare(
     outcome = Comparison(point)
     compare_rows(log, await api.text(f"{point_path(point)}/readings.csv"), outcome)
     for policy in plain_log.POLICIES if (high, low) != (None, None) else ():
-        rule: dict[str, Any] = {"id": f"rule:compare-{high}-{low}-{policy}", "point": point}
+        name = f"rule:compare-{point.replace('/', '-')}-{high}-{low}-{policy}"
+        rule: dict[str, Any] = {"id": name, "point": point}
         rule |= {"crossing": policy, "delay_s": 0, "hysteresis": 0}
         rule |= {side: limit for side, limit in (("high", high), ("low", low)) if limit is not None}
         made = await api.post("/rules", {"rule": rule})
