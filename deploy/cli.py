@@ -21,8 +21,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 edge = typer.Typer(no_args_is_help=True, help="The sensing half of a gateway.")
 collector = typer.Typer(no_args_is_help=True, help="The central side.")
 batch = typer.Typer(no_args_is_help=True, help="Batches, asked from a running collector.")
+broker = typer.Typer(no_args_is_help=True, help="Access rules and certificates of the MQTT broker.")
 bring = typer.Typer(no_args_is_help=True, help="Logger uploads, scan lists, tag lists, link lists.")
-for _group, _name in ((edge, "edge"), (collector, "collector"), (batch, "batch"), (bring, "import")):
+_NAMED = ((edge, "edge"), (collector, "collector"), (broker, "broker"), (batch, "batch"), (bring, "import"))
+for _group, _name in _NAMED:
     app.add_typer(_group, name=_name)
 
 HISTORY_S_MIN: Final = 3600.0
@@ -214,6 +216,51 @@ def collector_run(*, config: Config) -> None:
     from deploy import cli_collector
 
     raise typer.Exit(cli_collector.run(config))
+
+
+@broker.command("acl")
+def broker_acl(
+    *,
+    clients: Annotated[Path, typer.Argument(metavar="CLIENTS.toml", help="Who may connect.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to a file instead of stdout.")
+    ] = None,
+) -> None:
+    """Print mosquitto's acl file for a list of clients."""
+    from deploy import cli_broker
+
+    raise typer.Exit(cli_broker.acl(clients, output))
+
+
+Authority = Annotated[Path, typer.Option("--authority", help="The folder of ca.crt and ca.key.")]
+
+
+@broker.command("authority")
+def broker_authority(*, authority: Authority) -> None:
+    """Make a certificate authority of one's own, once."""
+    from deploy import cli_broker
+
+    raise typer.Exit(cli_broker.make_authority(authority))
+
+
+@broker.command("certificate")
+def broker_certificate(
+    *,
+    name: Annotated[str, typer.Argument(help="group/node of a gateway, or another client's name.")],
+    authority: Authority,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of certificate and key.")
+    ] = None,
+    server: Annotated[
+        list[str] | None, typer.Option(help="For the broker itself: its host names and addresses.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How long it is valid.")] = 825,
+) -> None:
+    """Issue a certificate and its key."""
+    from deploy import cli_broker
+
+    code = cli_broker.certificate(authority, name, output=output, server=tuple(server or ()), days=days)
+    raise typer.Exit(code)
 
 
 @collector.command("backup")

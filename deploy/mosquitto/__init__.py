@@ -1,0 +1,1 @@
+"""The broker as it is shipped: configuration, access rules, certificates."""
