@@ -13,18 +13,21 @@ from numpy.typing import NDArray
 from collector.flow.births import Births, session_epoch
 from collector.flow.repeats import Repeats
 from collector.flow.state import Newest, State, Stream
+from collector.flow.told import Told, readings_of
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
 from collector.store.projection import FRONTIER_STEP_MS, MetricInfo, Progress
 from gateway.contract.births import MetricBirth
 from gateway.contract.codec import Data, PayloadError, check_digest
-from gateway.contract.events import EVENT_METRIC, Loss, parse_event
+from gateway.contract.events import EVENT_METRIC, Loss, RolledBack, parse_event
 from gateway.contract.reading import Block, Field, Kind, PointName
 from gateway.contract.segment import NO_PREVIOUS, Clock
 
 NUMBER_MAX = (1 << 63) - 1
 """The largest segment number that SQLite's integers hold."""
+TWINS_KEPT_MAX = 100
+"""Turns of two epochs that are kept of one node: the first few tell everything."""
 FLUSH_INTERVAL_MS = 1_000
 """What may still be on its way below the wall time of a segment's append."""
 _MASK = (1 << 64) - 1
@@ -54,6 +57,7 @@ class Segments:
         self._cache = cache
         self._births = births
         self._repeats = Repeats(connection, state, ledger=ledger, cache=cache)
+        self._told = Told(connection, state, ledger=ledger, cache=cache)
 
     def segment(self, entry: Entry, progress: Progress) -> None:
         """One numbered segment of ours."""
@@ -62,6 +66,8 @@ class Segments:
         data = self._cache.get(entry.id, entry.payload)
         stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
         self._seen(stream, entry)
+        if not data.historical:
+            self._live(stream, entry)
         new = stream.numbers.add(entry.number)
         copies = [] if new else self._copies(stream, entry)
         if any(copy.digest != entry.digest for copy in copies):
@@ -71,13 +77,13 @@ class Segments:
         if self._verify(stream, entry, data) is False:
             self._reject(stream, entry.id, entry.number, since=entry.id, progress=progress)
         else:
-            if entry.number in stream.refused:
-                stream.refused.discard(entry.number)
-                progress.refused.discard((*stream.key, entry.number))
-                progress.restored.add((*stream.key, entry.number))
-            if not copies or self._all_rejected(copies):
-                self._count(stream, data.block, 1)
-            self._content(stream, entry, data, progress)
+            self._heal(stream, entry, progress)
+            if not self._told.is_copy(stream, entry):
+                if stream.lost.remove(entry.number):
+                    stream.lost_readings = max(0, stream.lost_readings - readings_of(data))
+                if not copies or self._all_rejected(copies):
+                    stream.readings += readings_of(data)
+                self._content(stream, entry, data, progress)
         self._check_successor(stream, entry.number, since=entry.id, progress=progress)
         self._advance(stream, entry, data)
 
@@ -95,7 +101,7 @@ class Segments:
         self._seen(stream, entry)
         self._connection.execute("INSERT INTO session VALUES (?,?)", (entry.id, stream.sid))
         stream.segments += 1
-        self._count(stream, data.block, 1)
+        stream.readings += readings_of(data)
         self._name_foreign(stream, entry, data.block)
         self._content(stream, entry, data, progress)
 
@@ -108,6 +114,7 @@ class Segments:
         if stream.numbers.add(entry.number):
             stream.refused.add(entry.number)
             progress.refused.add((*stream.key, entry.number))
+            self._note_refusal(stream, entry.id, entry.number, since=entry.id, cause="unreadable")
 
     def retry(self, stream: Stream, birth: Entry, progress: Progress) -> None:
         """A birth gave this stream new names: project again what waited for them."""
@@ -194,7 +201,7 @@ class Segments:
             data = self._cache.get(entry_id, entry.payload)
             if not any(check_digest(data, previous=one, device=entry.device) for one in previous):
                 self._reject(stream, entry_id, number + 1, since=since, progress=progress)
-                self._count(stream, data.block, -1)
+                stream.readings -= readings_of(data)
 
     def _reject(self, stream: Stream, entry_id: int, number: int, *, since: int, progress: Progress) -> None:
         stream.mismatches += 1
@@ -202,8 +209,41 @@ class Segments:
         self._connection.execute(
             "INSERT OR REPLACE INTO rejected VALUES (?,?,?,?)", (entry_id, stream.sid, number, since)
         )
+        self._note_refusal(stream, entry_id, number, since=since, cause="digest")
         progress.restored.discard((*stream.key, number))
         progress.refused.add((*stream.key, number))
+
+    def _note_refusal(self, stream: Stream, entry_id: int, number: int, *, since: int, cause: str) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO refusal VALUES (?,?,?,?,?,NULL)",
+            (stream.sid, number, entry_id, since, cause),
+        )
+
+    def _heal(self, stream: Stream, entry: Entry, progress: Progress) -> None:
+        """A number that was refused has arrived whole."""
+        number = entry.number or 0
+        if number not in stream.refused:
+            return
+        stream.refused.discard(number)
+        progress.refused.discard((*stream.key, number))
+        progress.restored.add((*stream.key, number))
+        self._connection.execute(
+            "UPDATE refusal SET healed = ? WHERE sid = ? AND number = ? AND healed IS NULL",
+            (entry.id, stream.sid, number),
+        )
+
+    def _live(self, stream: Stream, entry: Entry) -> None:
+        """Two epochs that take turns in live segments are two gateways under one name.
+
+        A gateway that begins a new epoch sends of the old one only what is late.
+        """
+        node = self._state.node(entry.group, entry.node)
+        before = self._state.left_for(node, stream)
+        if before is None or not stream.left:
+            return
+        node.twins += 1
+        if node.twins <= TWINS_KEPT_MAX:
+            self._connection.execute("INSERT INTO twin VALUES (?,?,?)", (entry.id, stream.sid, before.sid))
 
     def _advance(self, stream: Stream, entry: Entry, data: Data) -> None:
         """Clock facts, and the frontier when `upto` moved."""
@@ -236,30 +276,9 @@ class Segments:
 
     # --- content --------------------------------------------------------------------------------
 
-    def _count(self, stream: Stream, block: Block, sign: int) -> None:
-        events = len(block.named_values(EVENT_METRIC))
-        stream.readings += sign * (len(block) - events)
-
     def _content(self, stream: Stream, entry: Entry, data: Data, progress: Progress) -> None:
-        for index, time_ms, text in data.block.named_values(EVENT_METRIC):
-            self._event(stream, entry, index=index, time_ms=time_ms, text=text, progress=progress)
+        self._told.apply(stream, entry, data, progress)
         self._resolve(stream, entry, data.block, progress, below=entry.id)
-
-    def _event(
-        self, stream: Stream, entry: Entry, *, index: int, time_ms: int, text: str, progress: Progress
-    ) -> None:
-        stream.events += 1
-        self._connection.execute(
-            "INSERT OR IGNORE INTO event VALUES (?,?,?,?,?,?,?)",
-            (entry.id, index, entry.known_ns, stream.sid, entry.number or entry.id, time_ms, text),
-        )
-        event = parse_event(text)
-        if not isinstance(event, Loss) or not stream.own:
-            return
-        lost = self._state.stream(entry.group, entry.node, event.epoch, own=True, entry_id=entry.id)
-        for first, last in event.ranges:
-            if first <= last <= NUMBER_MAX and lost.numbers.add(first, last):
-                progress.settled.append((*lost.key, (first, last)))
 
     def _resolve(self, stream: Stream, entry: Entry, block: Block, progress: Progress, *, below: int) -> None:
         """Latest values of every known name; the whole entry waits while one is unknown."""
@@ -285,7 +304,7 @@ class Segments:
     def _name_foreign(self, stream: Stream, entry: Entry, block: Block) -> None:
         """A foreign metric that comes by name needs no birth: its kind is that of its first value."""
         for at, name in enumerate(block.names):
-            if name == EVENT_METRIC or (entry.device, name) in stream.by_name:
+            if name == EVENT_METRIC or (entry.device, name) in stream.by_name or is_unusable_alias(name):
                 continue
             key = np.uint64(-at & _MASK)
             fields = block.field[block.key == key]
@@ -296,6 +315,14 @@ class Segments:
                 "INSERT OR IGNORE INTO point VALUES (?,?,?,?,?,NULL,NULL,NULL,0,?)",
                 (entry.group, entry.node, entry.device, name, str(birth.kind), entry.id),
             )
+
+
+def is_unusable_alias(name: str) -> bool:
+    """Whether a block's name stands for an alias that it could not carry: only a birth says what it is."""
+    digits = name.removeprefix(unusable_alias_name(0)[:-1])
+    if digits == name or not digits.isdecimal():
+        return False
+    return not 0 < int(digits) <= ALIAS_MAX
 
 
 def bindings(stream: Stream, device: str, block: Block) -> dict[int, MetricInfo | None]:

@@ -152,7 +152,10 @@ class AgentDown(EventBase):
 
 
 class Loss(EventBase):
-    """Segments that will never arrive, by number, with the digests that are known. Settles them."""
+    """Segments that will never arrive, by number. A committed one settles them.
+
+    `digests`: of the last number of each range where known, in order; it commits to the chain before it.
+    """
 
     kind: Literal["loss"] = "loss"
     epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
@@ -174,13 +177,36 @@ class ClockStep(EventBase):
 
 
 class RolledBack(EventBase):
-    """The outbox was restored to an older state: receipts ran past its last number. A new epoch began."""
+    """The outbox was restored to an older state: receipts ran past its last number. A new epoch began.
+
+    `upto` is the highest number that a receipt spoke of, `last_number` the last one of this store. What
+    had no receipt goes again under the new epoch: the numbers of `moved`, in order, became `moved_to`,
+    `moved_to` + 1, ... Such a statement settles the old numbers. A long list comes in several events.
+    """
 
     kind: Literal["rolled_back"] = "rolled_back"
     old_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     new_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     upto: Annotated[int, Field(ge=0)]
     last_number: Annotated[int, Field(ge=0)]
+    moved: tuple[Numbers, ...] = ()
+    moved_to: Annotated[int, Field(ge=0)] = 0
+    cause: Annotated[str, Field(max_length=200)] = ""
+
+
+class OutboxFilling(EventBase):
+    """What waits for its receipt passed 50, 80 or 95 per cent of what the outbox may hold, up or down.
+
+    `percent` is the level that was reached (0: below all), `before` the one left.
+    """
+
+    kind: Literal["outbox_filling"] = "outbox_filling"
+    percent: Annotated[int, Field(ge=0, le=100)]
+    before: Annotated[int, Field(ge=0, le=100)]
+    bytes: Annotated[int, Field(ge=0)]
+    bytes_max: Annotated[int, Field(ge=0)]
+    oldest: Time | None = None
+    full_in_s: Annotated[float, Field(ge=0)] | None = None
 
 
 class UnknownEvent(BaseModel):
@@ -193,7 +219,16 @@ class UnknownEvent(BaseModel):
 
 
 Event: TypeAlias = (
-    Scan | Note | LimitFinding | ConfigChange | Absence | AgentDown | Loss | ClockStep | RolledBack
+    Scan
+    | Note
+    | LimitFinding
+    | ConfigChange
+    | Absence
+    | AgentDown
+    | Loss
+    | ClockStep
+    | RolledBack
+    | OutboxFilling
 )
 
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -25,6 +25,16 @@ ALIAS_MAX: Final = 2**63 - 1
 """Aliases stay below 2**63: keys above are names (see `Block`), and SQLite's integers end there."""
 NUMBER_MAX: Final = 2**63 - 1
 """SQLite's largest integer; a receipt may speak of larger numbers, a store never gets there."""
+NEVER_LOST: Final = 2**31 - 1
+"""Priority of statements about losses and epochs: a full store may lose anything but these."""
+SLICES: Final = 128
+"""A full store gives up at least this part of its limit at once ..."""
+SLICE_BYTES_MIN: Final = 16_384
+"""... or so much: dozens of small segments for one statement of some hundred bytes."""
+FILL_LEVELS: Final = (50, 80, 95)
+"""Per cent of the limit at which a person is told."""
+FILL_HYSTERESIS: Final = 5
+"""A level is left this many per cent points below it: one crossing is told once."""
 _U64: Final = 2**64
 
 
@@ -65,10 +75,15 @@ class Draft:
     readings: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A segment as it lies in the store; `body` is what `codec.seal` wraps for sending."""
+    """A segment as it lies in the store; `body` is what `codec.seal` wraps for sending.
 
+    `place` orders the whole store, over all its epochs; in a store of one epoch it is the number.
+    """
+
+    place: int
+    epoch: str
     number: int
     device: str
     digest: str
@@ -81,6 +96,18 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class PastEpoch:
+    """An epoch that ended: what of it is still kept, and what of that waits for a receipt."""
+
+    epoch: str
+    last_number: int
+    upto: int
+    kept_segments: int
+    depth_segments: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxStatus:
     """The store in figures. Depth and `bytes` are what is not settled; `bytes_kept` adds what is receipted.
 
@@ -88,6 +115,8 @@ class OutboxStatus:
     every reading ever appended, over all epochs. `forecast_full_s`: seconds until `bytes_max` if
     nothing were settled from now on, None while nothing is being appended. `beyond_upto` > 0: a receipt
     spoke of numbers never given here (this store was rolled back); numbers up to it are kept unsettled.
+    Depth, bytes, parked and lost are over all epochs. `segments_quarantined` are single segments found
+    damaged, `quarantined` whole files. `fill_level`: 0, 50, 80 or 95 per cent passed.
     """
 
     epoch: str
@@ -109,6 +138,11 @@ class OutboxStatus:
     ledger: str | None
     beyond_upto: int
     forecast_full_s: float | None
+    segments_lost: int = 0
+    segments_quarantined: int = 0
+    fill_level: int = 0
+    oldest_appended_ns: int | None = None
+    past: tuple[PastEpoch, ...] = ()
 
     @property
     def over_limit(self) -> bool:
@@ -140,11 +174,12 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a receipt did. `settled` are the numbers it newly settled, as ranges; `newly` counts them.
+    """What a receipt did. `settled` are the places it newly settled, as ranges; `newly` counts them.
 
     `reopened` with `reopened_count`: segments to be sent again. `gone`: numbers that the collector
-    lacks and that are no longer kept here. `resend`: refused for the first time, due at once.
-    `parked`: refused again after a re-send.
+    lacks and that are no longer kept here. `resend`: places refused for the first time, due at once.
+    `parked`: refused again after a re-send. `damaged`: refused, and indeed not what they were when
+    they were appended: quarantined and declared lost.
     """
 
     newly: int = 0
@@ -157,17 +192,46 @@ class Settlement:
     gone: int = 0
     resend: tuple[int, ...] = ()
     parked: tuple[int, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A new epoch began: `epochs` are all that this store speaks of now, `moved` segments got new numbers."""
+
+    epoch: str
+    epochs: frozenset[str]
+    last_place: int
+    moved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """One round of care: rows pruned, the fill level before and now, all losses so far, the forecast."""
+
+    pruned: int
+    level_before: int
+    level: int
+    segments_lost: int
+    readings_lost: int
+    full_in_s: float | None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds when a receipt arrives. `ledger` is None before the first receipt."""
+    """What the store holds of a receipt's epoch. `ledger` is None before the first receipt.
+
+    `sent_number`: none above it was ever sent, None if that is not known. `past`: the epoch has ended.
+    """
 
     epoch: str
     last_number: int
     upto: int
     ledger: str | None
     beyond_upto: int = 0
+    sent_number: int | None = None
+    past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +248,20 @@ class Plan:
 def plan(known: Known, receipt: Receipt) -> Plan:
     """The meaning of a receipt for a store in this state (protocol.md, "Receipts" and "Keep").
 
-    A receipt that speaks of a number never given here means that the file was rolled back: the
-    collector's segments of these numbers are others than ours, so neither this receipt nor a later
-    one settles any number up to the highest it spoke of.
+    A receipt that speaks of a number never given or never sent from here means that the file was rolled
+    back: the collector's segments of these numbers are others than ours, so neither this receipt nor a
+    later one settles any number up to the highest it spoke of. Of an epoch that has ended nothing is
+    doubtful any more: what had no receipt then was given other numbers.
     """
     if receipt.epoch != known.epoch:
         return Plan(ignored=Ignored.OTHER_EPOCH, beyond_upto=known.beyond_upto)
     highest = max([receipt.upto, *(last for _, last in receipt.ranges), *receipt.refused])
-    if highest > known.last_number:
+    sent = known.last_number if known.sent_number is None else min(known.sent_number, known.last_number)
+    if highest > sent and not known.past:
         return Plan(ignored=Ignored.BEYOND_LAST, beyond_upto=max(highest, known.beyond_upto))
-    said = union([(1, receipt.upto), *receipt.ranges])
+    said = union(
+        (first, min(last, known.last_number)) for first, last in ((1, receipt.upto), *receipt.ranges)
+    )
     doubtful = [(1, known.beyond_upto), *((number, number) for number in receipt.refused)]
     reopened = None
     if known.ledger is not None and receipt.ledger != known.ledger:
@@ -265,6 +333,24 @@ def within(rows: Iterable[Stored], *, bytes_max: int) -> Iterator[Stored]:
 def goes_first(*, settled: bool, priority: int, number: int) -> tuple[bool, int, int]:
     """Sort key for a full store: receipted segments, then the lowest priority, then the oldest."""
     return (not settled, priority, number)
+
+
+def slice_bytes(bytes_max: int) -> int:
+    """How much more than needed a full store gives up at once, so that few statements tell of much."""
+    return max(bytes_max // SLICES, min(SLICE_BYTES_MIN, bytes_max // 8))
+
+
+def fill_level(before: int, fraction: float) -> int:
+    """The level reached at this fraction of the limit; it is left only well below."""
+    percent = fraction * 100
+    reached = max((level for level in FILL_LEVELS if percent >= level), default=0)
+    held = max((level for level in FILL_LEVELS if percent >= level - FILL_HYSTERESIS), default=0)
+    return max(reached, min(before, held))
+
+
+def shifted(ranges: Iterable[Range], by: int) -> tuple[Range, ...]:
+    """Numbers as places, or back."""
+    return tuple((first + by, last + by) for first, last in ranges)
 
 
 def count_readings(block: Block) -> int:

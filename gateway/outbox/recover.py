@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from gateway.contract.segment import NO_PREVIOUS
+from gateway.outbox import schema
 from gateway.outbox.model import OutboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x544C4D52
-""""TLMR" in the file's header: what is not ours is refused, never moved."""
 BUSY_MS_MAX: Final = 10_000
 """How long one writer waits for the other; the longest append (a backfill chunk) takes about 2 s."""
 WAL_PAGES_MAX: Final = 1_000
@@ -36,45 +34,6 @@ WAL_BYTES_KEPT_MAX: Final = 16 * 2**20
 """A log that one huge transaction blew up is cut back to this after its checkpoint."""
 RECOVERY_FACT: Final = "outbox.recovery"
 """The fact that keeps the statement of a quarantine."""
-
-_SCHEMA: Final = f"""
-CREATE TABLE state (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    epoch TEXT NOT NULL, created_ns INTEGER NOT NULL,
-    last_number INTEGER NOT NULL DEFAULT 0, last_digest TEXT NOT NULL,
-    bd_seq INTEGER,
-    ledger TEXT, upto INTEGER NOT NULL DEFAULT 0, beyond_upto INTEGER NOT NULL DEFAULT 0,
-    depth_segments INTEGER NOT NULL DEFAULT 0, depth_readings INTEGER NOT NULL DEFAULT 0,
-    depth_bytes INTEGER NOT NULL DEFAULT 0, kept_bytes INTEGER NOT NULL DEFAULT 0,
-    appended_bytes INTEGER NOT NULL DEFAULT 0,
-    readings_sampled INTEGER NOT NULL DEFAULT 0, sampled_before INTEGER NOT NULL DEFAULT 0,
-    readings_lost INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE segment (
-    number INTEGER PRIMARY KEY,
-    device TEXT NOT NULL, digest TEXT NOT NULL, priority INTEGER NOT NULL,
-    readings INTEGER NOT NULL, size INTEGER NOT NULL, bytes_before INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL, appended_ns INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, refused_at INTEGER, parked_ns INTEGER, settled_ns INTEGER
-) STRICT;
-CREATE INDEX segment_unsettled ON segment (number) WHERE settled_ns IS NULL;
-CREATE INDEX segment_settled ON segment (settled_ns) WHERE settled_ns IS NOT NULL;
-CREATE INDEX segment_parked ON segment (number) WHERE parked_ns IS NOT NULL AND settled_ns IS NULL;
-CREATE INDEX segment_appended ON segment (appended_ns);
-CREATE TABLE body (number INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
-CREATE TABLE alias (
-    alias INTEGER PRIMARY KEY,
-    device TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, unit TEXT NOT NULL,
-    profile TEXT NOT NULL, period_ms INTEGER NOT NULL, last_number INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (device, name, kind, unit, profile)
-) STRICT;
-CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
-_CHECKED: Final = ("state", "segment", "alias", "fact")
-"""Checked on every opening. Bodies are not, unless a read found damage (`mark_suspect`): each has its
-digest, and start-up must not grow with the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +189,12 @@ def _open_checked(path: Path, *, now_ns: int) -> apsw.Connection:
 def _check(db: apsw.Connection, path: Path) -> None:
     """Ours, of a version we know, its tables in order, and its counters at the end of its segments."""
     application, version = int(db.pragma("application_id")), int(db.pragma("user_version"))
-    if application != APPLICATION_ID or version > SCHEMA_VERSION:
-        is_ours = application == APPLICATION_ID
+    if application != schema.APPLICATION_ID or version > schema.SCHEMA_VERSION:
+        is_ours = application == schema.APPLICATION_ID
         raise OutboxError(
             what="opening the outbox",
             where=str(path),
-            cause=f"schema version {version} is newer than {SCHEMA_VERSION}"
+            cause=f"schema version {version} is newer than {schema.SCHEMA_VERSION}"
             if is_ours
             else "not an outbox file",
             hint="Use the newer telomere that wrote it."
@@ -243,7 +202,7 @@ def _check(db: apsw.Connection, path: Path) -> None:
             else "Give another data_dir, or move the file.",
         )
     suspect = _suspect(path).exists()
-    checks = ["quick_check"] if suspect else [f"quick_check({table})" for table in _CHECKED]
+    checks = ["quick_check"] if suspect else [f"quick_check({table})" for table in schema.checked(version)]
     # The whole check reads one state of the file, whatever another process appends meanwhile.
     db.execute("BEGIN")
     try:
@@ -251,12 +210,15 @@ def _check(db: apsw.Connection, path: Path) -> None:
             found = [str(row[0]) for row in db.execute(f"PRAGMA {check}")]
             if found != ["ok"]:
                 raise _DamagedError("; ".join(found[:3]))
-        state = db.execute("SELECT last_number, last_digest FROM state").fetchone()
-        newest = db.execute("SELECT number, digest FROM segment ORDER BY number DESC LIMIT 1").fetchone()
     except apsw.SQLError as fault:
         raise _DamagedError(str(fault)) from fault
     finally:
         db.execute("ROLLBACK")
+    try:
+        schema.upgrade(db)
+        state, newest = schema.ends(db)
+    except apsw.SQLError as fault:
+        raise _DamagedError(str(fault)) from fault
     # The newest may have been receipted and pruned while an older one is still kept.
     disagree = newest is not None and state is not None and newest != state and newest[0] >= state[0]
     if state is None or disagree:
@@ -284,7 +246,7 @@ def _create(path: Path, *, now_ns: int, recovery: Recovery | None) -> None:
             db.pragma("journal_mode", "wal")
             db.pragma("synchronous", "full")
             db.execute("BEGIN IMMEDIATE")
-            db.execute(_SCHEMA)
+            db.execute(schema.SCHEMA)
             _first_rows(db, now_ns=now_ns, recovery=recovery)
             db.execute("COMMIT")
         finally:

@@ -6,10 +6,10 @@ Must not know which receipts are ours to obey (the uplink) nor what they mean (`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.contract.receipts import ranges_of
-from gateway.outbox import model, sql
+from gateway.outbox import epochs, losing, model, sql
 from gateway.outbox.model import Ignored, Known, Plan, Refusal, Settlement
 
 if TYPE_CHECKING:
@@ -18,59 +18,110 @@ if TYPE_CHECKING:
     import apsw
 
     from gateway.contract.receipts import Range, Receipt
+    from gateway.outbox.epochs import Span
 
 
-def carry_out(db: apsw.Connection, receipt: Receipt, *, now_ns: int) -> Settlement:
-    """Do what `model.plan` says and report it."""
-    known = Known(*sql.only(db, "SELECT epoch, last_number, upto, ledger, beyond_upto FROM state"))
+PUBLISHED_LEDGER: Final = "published"
+"""Stands for a ledger where receipts are optional: the broker has it, nobody vouches for more."""
+
+
+def carry_out(
+    db: apsw.Connection, receipt: Receipt, *, now_ns: int, sent_place: int | None = None
+) -> Settlement:
+    """Do what `model.plan` says and report it. Nothing above place `sent_place` was ever sent."""
+    spans = epochs.spans(db)
+    span = next((one for one in spans if one.epoch == receipt.epoch), None)
+    if span is None:
+        return Settlement(upto=spans[-1].upto, ignored=Ignored.OTHER_EPOCH)
+    known = _known(span, sent_place)
     todo = model.plan(known, receipt)
     if todo.ignored is not None:
         if todo.beyond_upto > known.beyond_upto:
             db.execute("UPDATE state SET beyond_upto = ?", (min(todo.beyond_upto, model.NUMBER_MAX),))
         return Settlement(upto=known.upto, ignored=todo.ignored, beyond=todo.ignored is Ignored.BEYOND_LAST)
-    reopened = 0 if todo.reopened is None else _reopen(db, todo.uncovered)
-    settled = _settle(db, todo.cover, now_ns=now_ns)
-    resend, parked, absent = _refuse(db, receipt.refused, now_ns=now_ns)
+    reopened = 0 if todo.reopened is None else _reopen_all(db, span, todo, ledger=receipt.ledger)
+    settled = _settle(db, model.shifted(todo.cover, span.base), now_ns=now_ns)
+    refused = [span.base + number for number in receipt.refused if number <= span.last_number]
+    resend, parked, damaged, absent = _refuse(db, refused, now_ns=now_ns)
     if (receipt.ledger, receipt.upto) != (known.ledger, known.upto):
-        db.execute("UPDATE state SET ledger = ?, upto = ?", (receipt.ledger, receipt.upto))
+        _note(db, span, receipt)
     return Settlement(
         newly=len(settled),
         upto=receipt.upto,
         settled=ranges_of(settled),
         reopened=todo.reopened,
         reopened_count=reopened,
-        gone=absent + _gone(db, todo),
+        gone=absent + (_gone(db, span, todo) if span.current else 0),
         resend=resend,
         parked=parked,
+        damaged=damaged,
     )
 
 
-def park(db: apsw.Connection, number: int, *, now_ns: int) -> None:
+def _known(span: Span, sent_place: int | None) -> Known:
+    return Known(
+        epoch=span.epoch,
+        last_number=span.last_number,
+        upto=span.upto,
+        ledger=span.ledger,
+        beyond_upto=span.beyond_upto,
+        sent_number=None if sent_place is None else sent_place - span.base,
+        past=not span.current,
+    )
+
+
+def _note(db: apsw.Connection, span: Span, receipt: Receipt) -> None:
+    if span.current:
+        db.execute("UPDATE state SET ledger = ?, upto = ?", (receipt.ledger, receipt.upto))
+        return
+    upto = min(receipt.upto, span.last_number)
+    db.execute("UPDATE past SET ledger = ?, upto = ? WHERE epoch = ?", (receipt.ledger, upto, span.epoch))
+
+
+def _reopen_all(db: apsw.Connection, span: Span, todo: Plan, *, ledger: str) -> int:
+    """Un-settle what the receipt does not cover; with the current epoch's, all that is kept of ended ones.
+
+    A collector that lost some of this epoch may have lost any of those: its receipts will tell.
+    """
+    count = _reopen(db, model.shifted(todo.uncovered, span.base))
+    if span.current and span.base:
+        count += _reopen(db, ((1, span.base),))
+        db.execute("UPDATE past SET upto = 0, ledger = ?", (ledger,))
+    return count
+
+
+def park(db: apsw.Connection, place: int, *, now_ns: int) -> None:
     """Mark an unsettled segment as parked; one that is parked keeps its time."""
     db.execute(
-        "UPDATE segment SET parked_ns = ? WHERE number = ? AND settled_ns IS NULL AND parked_ns IS NULL",
-        (now_ns, number),
+        "UPDATE segment SET parked_ns = ? WHERE place = ? AND settled_ns IS NULL AND parked_ns IS NULL",
+        (now_ns, place),
     )
+
+
+def publish(db: apsw.Connection, places: Sequence[int], *, now_ns: int) -> None:
+    """Settle without a receipt. A collector that comes later has another ledger and gets what is kept."""
+    _settle(db, ranges_of(places), now_ns=now_ns)
+    db.execute("UPDATE state SET ledger = ? WHERE ledger IS NULL", (PUBLISHED_LEDGER,))
 
 
 def _settle(db: apsw.Connection, cover: Sequence[Range], *, now_ns: int) -> list[int]:
-    """Settle what is unsettled in `cover`; a refused segment only after it was sent again."""
-    numbers: list[int] = []
+    """Settle what is unsettled in these places; a refused segment only after it was sent again."""
+    places: list[int] = []
     readings = size = 0
     for first, last in cover:
         rows = sql.rows(
             db,
             "UPDATE segment INDEXED BY segment_unsettled SET settled_ns = ?, parked_ns = NULL"
-            " WHERE settled_ns IS NULL AND number BETWEEN ? AND ?"
-            " AND (refused_at IS NULL OR attempts > refused_at) RETURNING number, readings, size",
+            " WHERE settled_ns IS NULL AND place BETWEEN ? AND ?"
+            " AND (refused_at IS NULL OR attempts > refused_at) RETURNING place, readings, size",
             (now_ns, first, last),
         )
-        numbers += [row[0] for row in rows]
+        places += [row[0] for row in rows]
         readings += sum(row[1] for row in rows)
         size += sum(row[2] for row in rows)
-    if numbers:
-        _deepen(db, -len(numbers), -readings, -size)
-    return numbers
+    if places:
+        _deepen(db, -len(places), -readings, -size)
+    return places
 
 
 def _reopen(db: apsw.Connection, uncovered: Sequence[Range]) -> int:
@@ -84,7 +135,8 @@ def _reopen(db: apsw.Connection, uncovered: Sequence[Range]) -> int:
         rows = sql.rows(
             db,
             "UPDATE segment SET settled_ns = NULL, attempts = 0, refused_at = NULL, parked_ns = NULL"
-            " WHERE settled_ns IS NOT NULL AND number BETWEEN ? AND ? RETURNING readings, size",
+            " WHERE settled_ns IS NOT NULL AND quarantined_ns IS NULL AND place BETWEEN ? AND ?"
+            " RETURNING readings, size",
             (first, last),
         )
         count += len(rows)
@@ -93,46 +145,54 @@ def _reopen(db: apsw.Connection, uncovered: Sequence[Range]) -> int:
 
 
 def _refuse(
-    db: apsw.Connection, refused: Sequence[int], *, now_ns: int
-) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Re-send once, then park. Returns the numbers due again, those newly parked, how many are gone."""
+    db: apsw.Connection, places: Sequence[int], *, now_ns: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
+    """Re-send once, then park. Returns places due again, newly parked, found damaged; how many are gone."""
     resend: list[int] = []
     parked: list[int] = []
+    damaged: list[int] = []
     absent = 0
-    for number in refused:
+    for place in places:
         row = sql.first(
-            db, "SELECT attempts, refused_at, settled_ns, parked_ns FROM segment WHERE number = ?", (number,)
+            db,
+            "SELECT attempts, refused_at, settled_ns, parked_ns, quarantined_ns FROM segment WHERE place = ?",
+            (place,),
         )
         if row is None:
             absent += 1
             continue
-        attempts, refused_at, settled_ns, parked_ns = row
+        attempts, refused_at, settled_ns, parked_ns, quarantined_ns = row
+        if quarantined_ns is not None:
+            continue
         if settled_ns is not None:
             # Committed first, found wrong afterwards: the collector's projection checks digests later.
-            _unsettle(db, number)
+            _unsettle(db, place)
         match model.on_refusal(attempts=attempts, refused_at=refused_at):
+            case Refusal.RESEND if losing.is_damaged(db, place):
+                damaged.append(place)
             case Refusal.RESEND:
-                db.execute("UPDATE segment SET refused_at = attempts WHERE number = ?", (number,))
-                resend.append(number)
+                db.execute("UPDATE segment SET refused_at = attempts WHERE place = ?", (place,))
+                resend.append(place)
             case Refusal.PARK if parked_ns is None:
-                park(db, number, now_ns=now_ns)
-                parked.append(number)
+                park(db, place, now_ns=now_ns)
+                parked.append(place)
             case _:
                 pass
-    return tuple(resend), tuple(parked), absent
+    losing.quarantine(db, damaged, now_ns=now_ns)
+    return tuple(resend), tuple(parked), tuple(damaged), absent
 
 
-def _unsettle(db: apsw.Connection, number: int) -> None:
+def _unsettle(db: apsw.Connection, place: int) -> None:
     rows = sql.rows(
-        db, "UPDATE segment SET settled_ns = NULL WHERE number = ? RETURNING readings, size", (number,)
+        db, "UPDATE segment SET settled_ns = NULL WHERE place = ? RETURNING readings, size", (place,)
     )
     _deepen(db, 1, rows[0][0], rows[0][1])
 
 
-def _gone(db: apsw.Connection, todo: Plan) -> int:
+def _gone(db: apsw.Connection, span: Span, todo: Plan) -> int:
     """How many numbers a reopening receipt lacks that are not kept here any more."""
-    count = "SELECT count(*) FROM segment WHERE number BETWEEN ? AND ?"
-    kept: int = sum(sql.only(db, count, span)[0] for span in todo.uncovered)
+    count = "SELECT count(*) FROM segment WHERE place BETWEEN ? AND ?"
+    kept: int = sum(sql.only(db, count, place)[0] for place in model.shifted(todo.uncovered, span.base))
     return model.size_of(todo.uncovered) - kept
 
 

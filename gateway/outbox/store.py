@@ -12,54 +12,55 @@ import json
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import apsw
 
-from gateway.contract.codec import encode_body
 from gateway.contract.reading import Kind
-from gateway.contract.segment import SegmentId, digest
-from gateway.outbox import figures, model, recover, settling, sql
+from gateway.contract.segment import SegmentId
+from gateway.outbox import appending, epochs, figures, losing, model, recover, settling, sql
 from gateway.outbox.config import OutboxConfig
-from gateway.outbox.model import OutboxStatus, PointBinding, Settlement, Stored
+from gateway.outbox.model import (
+    OutboxError,
+    OutboxStatus,
+    PointBinding,
+    Renewal,
+    Settlement,
+    Stored,
+    Tended,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.contract.receipts import Receipt
+    from gateway.outbox.epochs import Span
     from gateway.outbox.model import Draft
 
 BD_SEQ_MODULUS: Final = 256
 PRUNE_SEGMENTS_MAX: Final = 2_000
 """Segments deleted in one transaction: with 16 kB bodies some 32 MB, below a second on an SD card."""
+GIVE_WAY_BYTES: Final = 4 << 20
+"""Receipted bodies given up at once on a full disk: more than the largest flush, a small log to write."""
 _DAY_NS: Final = 86_400 * 10**9
 
 _COLUMNS: Final = (
-    "number, device, digest, payload, size, readings, appended_ns, attempts, parked_ns IS NOT NULL"
+    "place, device, digest, payload, size, readings, appended_ns, attempts, parked_ns IS NOT NULL"
 )
 _PENDING: Final = (
     f"SELECT {_COLUMNS}"  # noqa: S608 (constants)
-    " FROM segment INDEXED BY segment_unsettled JOIN body USING (number)"
-    " WHERE settled_ns IS NULL AND number > ? ORDER BY number LIMIT ?"
+    " FROM segment INDEXED BY segment_unsettled JOIN body USING (place)"
+    " WHERE settled_ns IS NULL AND place > ? ORDER BY place LIMIT ?"
 )
 _FETCH: Final = (
     f"SELECT {_COLUMNS}"  # noqa: S608 (constants)
-    " FROM segment JOIN body USING (number)"
-    " WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"
+    " FROM segment JOIN body USING (place)"
+    " WHERE place IN (SELECT value FROM json_each(?)) ORDER BY place"
 )
-_INSERT: Final = (
-    "INSERT INTO segment"
-    " (number, device, digest, priority, readings, size, bytes_before, first_ms, appended_ns)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?); INSERT INTO body (number, payload) VALUES (?, ?)"
-)
-_CHAIN: Final = "SELECT epoch, last_number, last_digest, appended_bytes FROM state"
-_ALIAS_USED: Final = "UPDATE alias SET last_number = ? WHERE alias = ?"
-_APPENDED: Final = (
-    "UPDATE state SET last_number = last_number + ?1, last_digest = ?2, depth_segments = depth_segments + ?1,"
-    " depth_readings = depth_readings + ?3, readings_sampled = readings_sampled + ?3,"
-    " depth_bytes = depth_bytes + ?4, kept_bytes = kept_bytes + ?4, appended_bytes = appended_bytes + ?4"
+_UNSETTLED: Final = (
+    "SELECT place FROM segment INDEXED BY segment_unsettled"
+    " WHERE settled_ns IS NULL AND place > ? ORDER BY place LIMIT ?"
 )
 _BIND: Final = (
     "INSERT INTO alias (device, name, kind, unit, profile, period_ms) VALUES (?, ?, ?, ?, ?, ?)"
@@ -68,11 +69,12 @@ _BIND: Final = (
 )
 _BD_SEQ: Final = "UPDATE state SET bd_seq = (ifnull(bd_seq, -1) + 1) % ? RETURNING bd_seq"
 _ALIASES: Final = (
-    "SELECT alias, last_number, device, name, kind, unit, period_ms, profile FROM alias ORDER BY alias"
+    "SELECT alias, last_place, device, name, kind, unit, period_ms, profile FROM alias ORDER BY alias"
 )
 _PRUNE: Final = (
-    "DELETE FROM segment WHERE number IN (SELECT number FROM segment INDEXED BY segment_settled"
-    " WHERE settled_ns IS NOT NULL AND settled_ns <= ? ORDER BY settled_ns LIMIT ?) RETURNING number, size"
+    "DELETE FROM segment WHERE place IN (SELECT place FROM segment INDEXED BY segment_settled"
+    " WHERE settled_ns IS NOT NULL AND settled_ns <= ? AND quarantined_ns IS NULL"
+    " ORDER BY settled_ns LIMIT ?) RETURNING place, size"
 )
 
 
@@ -95,6 +97,8 @@ class Outbox:
         self._bound: Final[set[int]] = set()
         self.recovery: Final = opened.recovery
         """What was moved aside by this opening; `last_recovery` also tells of an earlier one."""
+        self.opened: Final = self.epochs()
+        """How it was found: an earlier process may have sent all up to the last place of then."""
 
     @property
     def epoch(self) -> str:
@@ -130,32 +134,52 @@ class Outbox:
     def append(self, drafts: Sequence[Draft], *, facts: Mapping[str, str] | None = None) -> list[SegmentId]:
         """Store these segments, synced to disk, in ONE transaction, and `facts` with them.
 
+        Over `bytes_max` receipted segments make room, then the lowest priority's oldest, whose loss is
+        declared in the same transaction. A full disk is tried once more without receipted segments.
         Raises ValueError for a draft without metrics, before anything is written.
         """
         if any(len(draft.block) == 0 for draft in drafts):
             msg = "a segment without metrics cannot be stored"
             raise ValueError(msg)
-        appended_ns = self._now_ns()
+        try:
+            return self._append(drafts, facts or {})
+        except OutboxError as fault:
+            if not isinstance(fault.__cause__, apsw.FullError) or not self._give_way():
+                raise
+        return self._append(drafts, facts or {})
+
+    def _append(self, drafts: Sequence[Draft], facts: Mapping[str, str]) -> list[SegmentId]:
+        now_ns = self._now_ns()
         with self._writing("appending to the outbox"):
-            epoch, number, previous, before = sql.only(self._db, _CHAIN)
-            rows: list[tuple[str | int | bytes, ...]] = []
-            ids: list[SegmentId] = []
-            used: dict[int, int] = {}
-            readings = size = 0
-            for at, draft in enumerate(drafts, start=number + 1):
-                identity, body = _sealed(draft, epoch=epoch, number=at, previous=previous)
-                previous = identity.digest
-                counted = model.count_readings(draft.block) if draft.readings is None else draft.readings
-                place = (at, draft.device, previous, draft.priority, counted, len(body), before + size)
-                rows.append((*place, int(draft.block.time_ms[0]), appended_ns, at, body))
-                ids.append(identity)
-                readings, size = readings + counted, size + len(body)
-                used.update(dict.fromkeys(model.aliases_of(draft.block), at))
-            self._db.executemany(_INSERT, rows)
-            self._db.executemany(_ALIAS_USED, [(last, alias) for alias, last in used.items()])
-            self._db.execute(_APPENDED, (len(ids), previous, readings, size))
-            self._note(facts or {})
+            ids = appending.append(self._db, drafts, now_ns=now_ns)
+            told = losing.make_room(
+                self._db, keep_after=len(ids), bytes_max=int(self.config.bytes_max), now_ns=now_ns
+            )
+            appending.append(self._db, told, now_ns=now_ns)
+            self._note(facts)
         return ids
+
+    def _give_way(self) -> bool:
+        """On a full disk: delete receipted segments, whose pages the next append uses again."""
+        try:
+            with self._writing("making room"):
+                return losing.drop_settled(self._db, size=GIVE_WAY_BYTES) > 0
+        except OutboxError:
+            return False  # the disk refuses even that: the append's own failure is what counts
+
+    def begin_epoch(self, *, cause: str, ended: str) -> Renewal:
+        """End the epoch `ended`: what has no receipt goes on under new numbers of a new epoch.
+
+        For a store that was rolled back: its numbers mean other segments at the collector. Does nothing
+        when `ended` is not the current epoch.
+        """
+        now_ns = self._now_ns()
+        with self._writing("beginning a new epoch"):
+            renewal, damaged = epochs.begin(self._db, cause=cause, ended=ended, now_ns=now_ns)
+            if damaged:
+                losing.quarantine(self._db, damaged, now_ns=now_ns)
+                renewal = epochs.renewal(self._db, moved=renewal.moved)
+        return renewal
 
     def bind(self, bindings: Sequence[PointBinding]) -> dict[PointBinding, int]:
         """The alias of each binding, persisted: the one it always had, or a new one. Never reused."""
@@ -194,65 +218,135 @@ class Outbox:
 
     # --- after sending -----------------------------------------------------------------------
 
-    def note_attempt(self, numbers: Sequence[int]) -> None:
+    def note_attempt(self, places: Sequence[int]) -> None:
         """These segments were sent once more. Call it for every re-send; it costs no sync to disk."""
         with self._relaxed("noting an attempt"):
             self._db.executemany(
-                "UPDATE segment SET attempts = attempts + 1 WHERE number = ?",
-                ((number,) for number in numbers),
+                "UPDATE segment SET attempts = attempts + 1 WHERE place = ?",
+                ((place,) for place in places),
             )
 
-    def park(self, number: int) -> None:
+    def park(self, place: int) -> None:
         """Take an unsettled segment out of the ordinary order (kept, alarmed, sent hourly)."""
         with self._relaxed("parking a segment"):
-            settling.park(self._db, number, now_ns=self._now_ns())
+            settling.park(self._db, place, now_ns=self._now_ns())
 
-    def settle(self, receipt: Receipt, *, now_ns: int | None = None) -> Settlement:
+    def settle(
+        self, receipt: Receipt, *, now_ns: int | None = None, sent_place: int | None = None
+    ) -> Settlement:
         """Carry out a receipt (the caller has checked its host). Idempotent; a lost settlement is repeated.
 
-        See `Settlement` for what it reports, `model.plan` for the rules.
+        See `Settlement` for what it reports, `model.plan` for the rules. Nothing above `sent_place` was
+        ever sent from here: a receipt for it can only be another store's, of which this is a copy.
         """
         at_ns = self._now_ns() if now_ns is None else now_ns
         with self._relaxed("settling a receipt"):
-            return settling.carry_out(self._db, receipt, now_ns=at_ns)
+            done = settling.carry_out(self._db, receipt, now_ns=at_ns, sent_place=sent_place)
+        if done.damaged:
+            # Numbers were given to statements of loss: those must be on the disk before they are sent.
+            self.remember("outbox.damaged", str(done.damaged[-1]))
+        return done
 
-    def prune(self, *, now_ns: int | None = None) -> int:
+    def published(self, places: Sequence[int]) -> None:
+        """Receipts are optional and the broker has these: that settles them."""
+        with self._relaxed("settling what is published"):
+            settling.publish(self._db, places, now_ns=self._now_ns())
+
+    def prune(self, *, now_ns: int | None = None, keep_days: float | None = None) -> int:
         """Delete what was settled `keep_receipted_days` ago, at most PRUNE_SEGMENTS_MAX; how many it was.
 
-        Call it now and then, again at once when it returns PRUNE_SEGMENTS_MAX.
+        `tend` calls it. Call it again at once when it returns PRUNE_SEGMENTS_MAX.
         """
         at_ns = self._now_ns() if now_ns is None else now_ns
-        until_ns = at_ns - int(self.config.keep_receipted_days * _DAY_NS)
+        days = self.config.keep_receipted_days if keep_days is None else keep_days
         with self._relaxed("pruning receipted segments"):
-            rows = sql.rows(self._db, _PRUNE, (until_ns, PRUNE_SEGMENTS_MAX))
-            self._db.executemany("DELETE FROM body WHERE number = ?", ((row[0],) for row in rows))
+            rows = sql.rows(self._db, _PRUNE, (at_ns - int(days * _DAY_NS), PRUNE_SEGMENTS_MAX))
+            self._db.executemany("DELETE FROM body WHERE place = ?", ((row[0],) for row in rows))
             self._db.execute("UPDATE state SET kept_bytes = kept_bytes - ?", (sum(row[1] for row in rows),))
         return len(rows)
+
+    def tend(self, *, keep_days: float | None = None) -> Tended:
+        """What is due every minute: prune, declare lost what is too old, tell a change of the fill level.
+
+        Bounded: `more` says that there is more to do at once.
+        """
+        now_ns = self._now_ns()
+        pruned = self.prune(now_ns=now_ns, keep_days=keep_days)
+        before_ns = now_ns - int(self.config.age_days_max * _DAY_NS)
+        aged = 0
+        if self._is_older(before_ns):
+            with self._writing("declaring old segments lost"):
+                aged = losing.age_out(self._db, before_ns=before_ns, now_ns=now_ns)
+        status = self.status()
+        level = model.fill_level(status.fill_level, figures.fraction(status, self.config, now_ns=now_ns))
+        if level != status.fill_level:
+            with self._writing("telling how full the outbox is"):
+                figures.tell_level(self._db, status, level=level, now_ns=now_ns)
+        return Tended(
+            pruned=pruned,
+            level_before=status.fill_level,
+            level=level,
+            segments_lost=status.segments_lost,
+            readings_lost=status.readings_lost,
+            full_in_s=status.forecast_full_s,
+            more=pruned == PRUNE_SEGMENTS_MAX or aged == losing.AGED_AT_ONCE,
+        )
+
+    def _is_older(self, before_ns: int) -> bool:
+        with self._reading("looking for old segments"):
+            return losing.is_older(self._db, before_ns=before_ns)
 
     # --- reading -----------------------------------------------------------------------------
 
     def pending(self, *, after: int, count_max: int, bytes_max: int) -> list[Stored]:
-        """Unsettled segments above `after`, ascending, parked ones too (flagged).
+        """Unsettled segments at places above `after`, ascending, parked ones too (flagged).
 
-        At most so many, and so many bytes of bodies, but always one, however large.
+        At most so many, and so many bytes of bodies, but always one, however large. A segment whose
+        body lies on a damaged page is quarantined and declared lost, and the rest goes on.
         """
+        try:
+            return self._pending(after, count_max, bytes_max)
+        except OutboxError as fault:
+            if not isinstance(fault.__cause__, apsw.CorruptError) or not self._set_aside(after, count_max):
+                raise
+        return self._pending(after, count_max, bytes_max)
+
+    def _pending(self, after: int, count_max: int, bytes_max: int) -> list[Stored]:
         with self._reading("reading pending segments"):
+            known = epochs.spans(self._db)
             cursor = self._db.execute(_PENDING, (after, count_max))
             try:
-                return list(model.within((_stored(row) for row in cursor), bytes_max=bytes_max))
+                return list(model.within((_stored(row, known) for row in cursor), bytes_max=bytes_max))
             finally:
                 cursor.close()
 
-    def fetch(self, numbers: Sequence[int]) -> list[Stored]:
-        """These segments, settled or not, ascending; numbers that are not kept are left out."""
+    def _set_aside(self, after: int, count_max: int) -> int:
+        """Quarantine what cannot be read of the next segments; how many they were."""
+        with self._reading("looking for damaged segments"):
+            places = [int(row[0]) for row in sql.rows(self._db, _UNSETTLED, (after, count_max))]
+        damaged = []
+        for place in places:
+            try:
+                self.fetch([place])
+            except OutboxError as fault:
+                if not isinstance(fault.__cause__, apsw.CorruptError):
+                    raise
+                damaged.append(place)
+        with self._writing("setting damaged segments aside"):
+            losing.quarantine(self._db, damaged, now_ns=self._now_ns())
+        return len(damaged)
+
+    def fetch(self, places: Sequence[int]) -> list[Stored]:
+        """These segments, settled or not, ascending; places where nothing is kept are left out."""
         with self._reading("reading segments"):
-            rows = self._db.execute(_FETCH, (json.dumps(list(numbers)),))
-            return [_stored(row) for row in rows]
+            known = epochs.spans(self._db)
+            rows = self._db.execute(_FETCH, (json.dumps(list(places)),))
+            return [_stored(row, known) for row in rows]
 
     def bindings(self) -> list[tuple[int, PointBinding]]:
         """What births must list: aliases bound by this process, and all that a kept segment may need."""
         with self._reading("reading aliases"):
-            lowest = sql.only(self._db, "SELECT ifnull(min(number), 1) FROM segment")[0]
+            lowest = sql.only(self._db, "SELECT ifnull(min(place), 1) FROM segment")[0]
             rows = sql.rows(self._db, _ALIASES)
         return [
             (alias, PointBinding(device, name, Kind(kind), unit, period_ms, profile))
@@ -269,6 +363,21 @@ class Outbox:
         """The highest number given in this epoch; 0 before the first."""
         with self._reading("reading the last number"):
             return int(sql.only(self._db, "SELECT last_number FROM state")[0])
+
+    def last_place(self) -> int:
+        """The highest place of the store: where its newest segment lies or lay. 0 before the first."""
+        with self._reading("reading the last place"):
+            return int(sql.only(self._db, "SELECT base + last_number FROM state")[0])
+
+    def epochs(self) -> Renewal:
+        """The epochs that this store speaks of, as a session must know them."""
+        with self._reading("reading the epochs"):
+            return epochs.renewal(self._db)
+
+    def epochs_to_declare(self) -> tuple[str, ...]:
+        """Ended epochs whose segments wait for a receipt: births declare their names as well."""
+        with self._reading("reading the ended epochs"):
+            return epochs.to_declare(self._db)
 
     def recall(self, key: str) -> str | None:
         """A fact kept by `remember` or with `append`."""
@@ -333,16 +442,19 @@ class Outbox:
                 self._db.pragma("synchronous", "full")
 
 
-def _sealed(draft: Draft, *, epoch: str, number: int, previous: str) -> tuple[SegmentId, bytes]:
-    """The segment's identity in the chain, and its body."""
-    clock, block = str(draft.clock), draft.block
-    fixed = digest(
-        previous=previous, epoch=epoch, number=number, device=draft.device, clock=clock, block=block
+def _stored(row: tuple[object, ...], known: Sequence[Span]) -> Stored:
+    place, device, digest, body, size, readings, appended_ns, attempts, parked = row
+    span = epochs.at(known, cast("int", place))
+    return Stored(
+        place=cast("int", place),
+        epoch=span.epoch,
+        number=span.number(cast("int", place)),
+        device=cast("str", device),
+        digest=cast("str", digest),
+        body=cast("bytes", body),
+        size=cast("int", size),
+        readings=cast("int", readings),
+        appended_ns=cast("int", appended_ns),
+        attempts=cast("int", attempts),
+        parked=bool(parked),
     )
-    identity = SegmentId(epoch, number, fixed)
-    return identity, encode_body(segment=identity, clock=clock, block=block, time_ms=int(block.time_ms[0]))
-
-
-def _stored(row: tuple[object, ...]) -> Stored:
-    stored = Stored(*row)  # type: ignore[arg-type]  # column order is _STORED's
-    return replace(stored, parked=bool(stored.parked))

@@ -19,13 +19,14 @@ import structlog
 
 from gateway.contract.births import decode_state
 from gateway.contract.codec import ACKNOWLEDGE_METRIC, REBIRTH_METRIC, PayloadError, decode_command
-from gateway.contract.receipts import Receipt, ranges_of
 from gateway.contract.topics import NAMESPACE, Message, state_topic
 from gateway.link.client import Heard, Link, LinkError, Will
 from gateway.outbox.model import OutboxError
+from gateway.uplink import care
 from gateway.uplink.messages import Births, Messages, with_retired
 from gateway.uplink.session import (
     Alarm,
+    BeginEpoch,
     Connect,
     Disconnect,
     Effect,
@@ -41,7 +42,8 @@ from gateway.uplink.session import (
 from gateway.uplink.window import Fetch, Item, Window
 
 if TYPE_CHECKING:
-    from gateway.outbox.model import Stored
+    from gateway.contract.receipts import Receipt
+    from gateway.outbox.model import Stored, Tended
     from gateway.outbox.store import Outbox
     from gateway.uplink.config import UplinkConfig
 
@@ -59,8 +61,6 @@ NOTICES_MAX: Final = 1000
 FAREWELL_S: Final = 2.5
 """For the last data and NDEATH on a stop; what does not make it is in the outbox."""
 NDEATH_TIMEOUT_S: Final = 1.0
-PUBLISHED_LEDGER: Final = "published"
-"""Stands for a ledger where receipts are optional: the broker has it, nobody vouches for more."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -113,6 +113,8 @@ class Uplink:
         )
         self._session = Session(
             epoch=outbox.epoch,
+            epochs=outbox.opened.epochs,
+            sent_place=outbox.opened.last_place,
             window=window,
             draw=draw,
             receipt_host=config.receipt_host,
@@ -188,6 +190,7 @@ class Uplink:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, then within 5 s. An absent broker never ends it."""
         stopping = asyncio.create_task(stop.wait())
+        tending = asyncio.create_task(care.tend(self._tend, self._tended))
         try:
             while not stop.is_set():
                 now = self._now()
@@ -198,6 +201,7 @@ class Uplink:
                     await asyncio.wait((stopping,), timeout=pause_s)
         finally:
             stopping.cancel()
+            tending.cancel()
             self._outbox_thread.shutdown(wait=False)
 
     async def _until_stopped(
@@ -289,7 +293,7 @@ class Uplink:
         ):
             self._appended = False
             self._looked_at = now
-            self._session.appended(await self._ask(self._outbox.last_number))
+            self._session.appended(await self._ask(self._outbox.last_place))
 
     async def _say_farewell(self, link: Link) -> None:
         topic, payload = self._messages.ndeath(bd_seq=self._bd_seq, sent_ms=self._now_ms())
@@ -329,12 +333,12 @@ class Uplink:
             up, device = self._notices.popleft()
             sent_ms = self._now_ms()
             if not up:
-                self._publish(*self._messages.ddeath(device, sent_ms=sent_ms))
+                self._the_link().publish(*self._messages.ddeath(device, sent_ms=sent_ms))
                 continue
             whole, _ = with_retired(self._births(), await self._ask(self._outbox.bindings))
             for births in whole.devices:
                 if births.device == device:
-                    self._publish(*self._messages.dbirth(births, sent_ms=sent_ms))
+                    self._the_link().publish(*self._messages.dbirth(births, sent_ms=sent_ms))
 
     # -- effects
 
@@ -359,9 +363,12 @@ class Uplink:
                 return self._session.subscribed()
             case SendStatus():
                 status = await self._ask(self._outbox.status)
-                self._publish(*self._messages.status(status, sent_ms=self._now_ms()))
+                self._the_link().publish(*self._messages.status(status, sent_ms=self._now_ms()))
+            case BeginEpoch():
+                return await self._begin_epoch(effect.ended)
             case Park():
-                await self._park(effect.numbers)
+                for place in effect.numbers:
+                    await self._ask(self._outbox.park, place)
             case Alarm():
                 self._alarm(effect)
             case Disconnect():  # `_serve` leaves when it sees the state
@@ -377,13 +384,19 @@ class Uplink:
         self._notices.clear()
         status = await self._ask(self._outbox.status)
         whole, retired = with_retired(self._births(), await self._ask(self._outbox.bindings))
+        ended = await self._ask(self._outbox.epochs_to_declare)
         messages = self._messages.births(
-            whole, status, bd_seq=self._bd_seq, sent_ms=self._now_ms(), down=frozenset(self._down) | retired
+            whole,
+            status,
+            bd_seq=self._bd_seq,
+            sent_ms=self._now_ms(),
+            down=frozenset(self._down) | retired,
+            ended=ended,
         )
         for topic, payload in messages:
             link.publish(topic, payload)
             await link.drained(timeout_s=SEND_TIMEOUT_S)
-        effects = self._session.born(last_number=await self._ask(self._outbox.last_number), now=self._now())
+        effects = self._session.born(last_number=await self._ask(self._outbox.last_place), now=self._now())
         self._note_return()
         return effects
 
@@ -393,23 +406,25 @@ class Uplink:
                 after=fetch.after, count_max=fetch.count_max, bytes_max=fetch.bytes_max
             )
         )
-        self._fetched = {segment.number: segment for segment in stored}
-        items = [Item(s.number, s.size, s.readings, s.parked) for s in stored]
+        self._fetched = {segment.place: segment for segment in stored}
+        items = [Item(s.place, s.size, s.readings, s.parked) for s in stored]
         return self._session.offered(fetch, items, now=self._now())
 
     async def _send(self, effect: SendSegments) -> None:
         link = self._the_link()
         missing = [number for number in effect.numbers if number not in self._fetched]
         if missing:
-            self._fetched = {s.number: s for s in await self._ask(self._outbox.fetch, effect.numbers)}
+            self._fetched = {s.place: s for s in await self._ask(self._outbox.fetch, effect.numbers)}
         if effect.historical:
             await self._ask(self._outbox.note_attempt, effect.numbers)
         for number in effect.numbers:
             stored = self._fetched.get(number)
-            if stored is not None:
-                link.publish(
-                    *self._messages.segment(stored, sent_ms=self._now_ms(), historical=effect.historical)
-                )
+            if stored is None:
+                self._session.vanished([number])
+                continue
+            link.publish(
+                *self._messages.segment(stored, sent_ms=self._now_ms(), historical=effect.historical)
+            )
         self._sent += len(effect.numbers)
         self._historical += len(effect.numbers) if effect.historical else 0
         self._fetched = {}
@@ -417,14 +432,26 @@ class Uplink:
         if self._config.receipts == "optional":
             await self._settle_published(effect.numbers)
 
-    async def _park(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            await self._ask(self._outbox.park, number)
-
     async def _settle(self, receipt: Receipt) -> list[Effect]:
         self._receipts += 1
-        done = await self._ask(self._outbox.settle, receipt)
+        sent_place = self._session.sent_place
+        done = await self._ask(lambda: self._outbox.settle(receipt, sent_place=sent_place))
         return self._session.settlement(done, now=self._now())
+
+    async def _begin_epoch(self, ended: str) -> list[Effect]:
+        cause = "receipts ran past what was ever sent from here"
+        done = await self._ask(lambda: self._outbox.begin_epoch(cause=cause, ended=ended))
+        _log.warning("a new epoch began", node=self._node, ended=ended, epoch=done.epoch, moved=done.moved)
+        self._messages.epoch = done.epoch
+        return self._session.renewed(done, now=self._now())
+
+    async def _tend(self) -> Tended:
+        keep_days = self._config.grace_days if self._config.receipts == "optional" else None
+        return await self._ask(lambda: self._outbox.tend(keep_days=keep_days))
+
+    def _tended(self, done: Tended) -> None:
+        for alarm in self._session.tended(done):
+            self._alarm(alarm)
 
     async def _settle_published(self, numbers: tuple[int, ...]) -> None:
         """Receipts are optional: delivered once the broker has it.
@@ -432,15 +459,7 @@ class Uplink:
         A broker works in order, so its answer to a repeated SUBSCRIBE says that it read all before.
         """
         await self._subscribe()
-        status = await self._ask(self._outbox.status)
-        receipt = Receipt(
-            host="-",
-            ledger=status.ledger or PUBLISHED_LEDGER,
-            epoch=self._outbox.epoch,
-            upto=status.upto,
-            ranges=ranges_of(numbers),
-        )
-        await self._ask(self._outbox.settle, receipt)
+        await self._ask(self._outbox.published, numbers)
         self._session.published(numbers, now=self._now())
 
     # -- parts
@@ -449,9 +468,6 @@ class Uplink:
         _log.warning("uplink alarm", node=self._node, concern=alarm.concern, text=alarm.text)
         if self._on_alarm is not None:
             self._on_alarm(alarm)
-
-    def _publish(self, topic: str, payload: bytes) -> None:
-        self._the_link().publish(topic, payload)
 
     def _the_link(self) -> Link:
         assert self._link is not None, "effects are carried out within a connection"

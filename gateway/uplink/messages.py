@@ -74,7 +74,7 @@ class Messages:
     """Payloads of one node. One seq counter over all N* and D* messages of a session."""
 
     def __init__(self, *, group: str, node: str, epoch: str) -> None:
-        self._group, self._node, self._epoch = group, node, epoch
+        self._group, self._node, self.epoch = group, node, epoch
         self._seq = 0
         self._topics: dict[str, str] = {NODE_DEVICE: str(Topic(Message.NDATA, group, node))}
 
@@ -91,14 +91,24 @@ class Messages:
         return self.topic(Message.NDEATH), encode_ndeath(bd_seq=bd_seq, sent_ms=sent_ms)
 
     def births(
-        self, births: Births, status: OutboxStatus, *, bd_seq: int, sent_ms: int, down: frozenset[str]
+        self,
+        births: Births,
+        status: OutboxStatus,
+        *,
+        bd_seq: int,
+        sent_ms: int,
+        down: frozenset[str],
+        ended: Sequence[str] = (),
     ) -> Iterator[tuple[str, bytes]]:
-        """NBIRTH with seq 0, every DBIRTH, and a DDEATH after it for each device that is down."""
+        """NBIRTH with seq 0, every DBIRTH, and a DDEATH after it for each device that is down.
+
+        For the segments of `ended` epochs every device is also born under those: their names are the same.
+        """
         self._seq = 0
         yield (
             self.topic(Message.NBIRTH),
             encode_nbirth(
-                epoch=self._epoch,
+                epoch=self.epoch,
                 bd_seq=bd_seq,
                 agent_version=births.agent_version,
                 config_hash=births.config_hash,
@@ -111,16 +121,17 @@ class Messages:
                 seq=self._next_seq(),
             ),
         )
-        for device in births.devices:
-            yield self.dbirth(device, sent_ms=sent_ms)
+        for epoch in (*ended, self.epoch):
+            for device in births.devices:
+                yield self.dbirth(device, sent_ms=sent_ms, epoch=epoch)
         for device in births.devices:
             if device.device in down:
                 yield self.ddeath(device.device, sent_ms=sent_ms)
 
-    def dbirth(self, device: DeviceBirths, *, sent_ms: int) -> tuple[str, bytes]:
-        """The birth of one device."""
+    def dbirth(self, device: DeviceBirths, *, sent_ms: int, epoch: str = "") -> tuple[str, bytes]:
+        """The birth of one device, for the current epoch or the given one."""
         payload = encode_dbirth(
-            epoch=self._epoch, metrics=device.metrics, sent_ms=sent_ms, seq=self._next_seq()
+            epoch=epoch or self.epoch, metrics=device.metrics, sent_ms=sent_ms, seq=self._next_seq()
         )
         return self.topic(Message.DBIRTH, device.device), payload
 

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from gateway.contract.receipts import Receipt
 from gateway.link.backoff import Backoff
-from gateway.outbox.model import Ignored, Settlement
+from gateway.outbox.model import Ignored, Renewal, Settlement, Tended
 from gateway.uplink.window import Fetch, Item, Lane, Window
 
 STATUS_INTERVAL_S: Final = 30.0
@@ -87,6 +87,9 @@ class Concern(StrEnum):
     REOPENED = "reopened"
     GONE = "gone"
     BAD_RECEIPT = "bad_receipt"
+    DAMAGED = "damaged"
+    LOST = "lost"
+    FILLING = "filling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,13 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginEpoch:
+    """Have the outbox end this epoch: receipts prove that the store is an older copy. Answer `renewed`."""
+
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
     """Say NDEATH and leave: the primary host is offline."""
 
@@ -149,7 +159,17 @@ class Alarm:
 
 
 Effect: TypeAlias = (
-    Connect | Subscribe | SendBirths | SendSegments | SendStatus | Settle | Park | Disconnect | Alarm | Fetch
+    Connect
+    | Subscribe
+    | SendBirths
+    | SendSegments
+    | SendStatus
+    | Settle
+    | Park
+    | BeginEpoch
+    | Disconnect
+    | Alarm
+    | Fetch
 )
 
 
@@ -171,7 +191,11 @@ class _Host:
 
 
 class Session:
-    """One node's session over all its connections. Inputs are methods; each returns effects."""
+    """One node's session over all its connections. Inputs are methods; each returns effects.
+
+    Segments are named by their places in the outbox, which order all its epochs. `sent_place` is the
+    highest that may have been sent, by this process or, up to its start, by an earlier one.
+    """
 
     def __init__(
         self,
@@ -179,11 +203,15 @@ class Session:
         epoch: str,
         window: Window,
         draw: Callable[[], float],
+        epochs: frozenset[str] = frozenset(),
+        sent_place: int = 0,
         receipt_host: str = "telomere",
         primary_host: str = "",
         receipts_required: bool = True,
     ) -> None:
         self.epoch = epoch
+        self.epochs = epochs | {epoch}
+        self.sent_place = sent_place
         self.window = window
         self.state = State.DISCONNECTED
         self.foreign_receipts = 0
@@ -196,6 +224,7 @@ class Session:
         self._retry_at = 0.0
         self._online_at: float | None = None
         self._status_at = float("inf")
+        self._lost_segments: int | None = None
 
     # -- the connection
 
@@ -264,14 +293,14 @@ class Session:
         return self._move(Happening.REBIRTH, [SendBirths()])
 
     def receipt(self, text: str) -> list[Effect]:
-        """A receipt as heard. Only our receipt host's, for our epoch, counts."""
+        """A receipt as heard. Only our receipt host's, for an epoch of ours, counts."""
         if not self._receipts_required:
             return []
         try:
             receipt = Receipt.parse(text)
         except ValueError as error:
             return [Alarm(Concern.BAD_RECEIPT, str(error))]
-        if receipt.host != self._receipt_host or receipt.epoch != self.epoch:
+        if receipt.host != self._receipt_host or receipt.epoch not in self.epochs:
             self.foreign_receipts += 1
             return []
         return [Settle(receipt)]
@@ -282,9 +311,37 @@ class Session:
         window.settled(done.settled, now=now)
         window.again(done.resend, now=now)
         window.park(done.parked, now=now)
+        window.forget(done.damaged)
         if done.reopened is not None:
             window.reopened()
+        if done.beyond:
+            return [*_concerns(done), BeginEpoch(self.epoch)]
         return _concerns(done)
+
+    def renewed(self, done: Renewal, *, now: float) -> list[Effect]:
+        """The outbox began another epoch: everything is backlog again, and the births come first."""
+        self.epoch, self.epochs = done.epoch, done.epochs
+        if self.state is not State.ONLINE:
+            return []
+        self.window.restart(last_number=done.last_place, now=now)
+        return self._move(Happening.REBIRTH, [SendBirths()])
+
+    def vanished(self, places: Iterable[int]) -> None:
+        """These are no longer in the outbox: it was full, or they were damaged, and it has said so."""
+        self.window.forget(places)
+
+    def tended(self, done: Tended) -> list[Alarm]:
+        """What a person must know after a round of care for the outbox."""
+        out: list[Alarm] = []
+        if done.level > done.level_before:
+            left = "" if done.full_in_s is None else f", full in {done.full_in_s / 3600:.1f} h at this rate"
+            out.append(Alarm(Concern.FILLING, f"the outbox is more than {done.level} % full{left}"))
+        if self._lost_segments is not None and done.segments_lost > self._lost_segments:
+            lost = done.segments_lost - self._lost_segments
+            text = f"{lost} segments were given up and declared lost ({done.readings_lost} readings so far)"
+            out.append(Alarm(Concern.LOST, text))
+        self._lost_segments = done.segments_lost
+        return out
 
     def published(self, numbers: Iterable[int], *, now: float) -> None:
         """With optional receipts: the broker has these, and that settles them."""
@@ -302,6 +359,7 @@ class Session:
         if self.state is not State.ONLINE:
             return []
         numbers = self.window.offered(fetch, items, now=now)
+        self.sent_place = max(self.sent_place, *numbers, 0)
         return [SendSegments(tuple(numbers), historical=fetch.lane is Lane.BACKLOG)] if numbers else []
 
     def tick(self, *, now: float) -> list[Effect]:
@@ -346,7 +404,7 @@ class Session:
 def _concerns(done: Settlement) -> list[Effect]:
     out: list[Effect] = []
     if done.beyond or done.ignored is Ignored.BEYOND_LAST:
-        text = "a receipt speaks of segments never made here: this store was rolled back"
+        text = "a receipt speaks of segments never sent from here: this store was rolled back"
         out.append(Alarm(Concern.ROLLED_BACK, text))
     if done.reopened is not None:
         text = (
@@ -356,6 +414,9 @@ def _concerns(done: Settlement) -> list[Effect]:
     if done.gone:
         text = f"{done.gone} segments that the collector lacks are no longer kept here"
         out.append(Alarm(Concern.GONE, text))
+    if done.damaged:
+        text = f"{len(done.damaged)} segments were damaged on the disk: quarantined and declared lost"
+        out.append(Alarm(Concern.DAMAGED, text))
     if done.resend or done.parked:
         text = f"the collector could not use segments {list(done.resend + done.parked)[:8]}"
         out.append(Alarm(Concern.REFUSED, text))

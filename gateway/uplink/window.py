@@ -2,6 +2,7 @@
 
 Owns the in-flight segments with their timers, the two lanes (live and backlog), the rate cap and the
 adapting size. Every sending is decided here; `now` (monotonic seconds) and the random draws are given.
+A segment's number is here its place in the outbox, whatever its epoch.
 Must not know bodies, topics or connections.
 """
 
@@ -200,6 +201,13 @@ class Window:
                 self._backlog_after = min(self._backlog_after, number - 1)
                 self._backlog_until = max(self._backlog_until, self._live_after)
                 self._blocked.discard(Lane.BACKLOG)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """These are no longer there to be sent."""
+        for number in numbers:
+            self._land(number)
+            self.parked.pop(number, None)
+            self._unanswered.pop(number, None)
 
     def reopened(self) -> None:
         """Settled segments became unsettled: the backlog starts again from the oldest."""

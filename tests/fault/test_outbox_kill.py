@@ -117,7 +117,7 @@ def test_what_the_damaged_file_still_tells_is_carried_on(tmp_path: Path) -> None
     path = tmp_path / "outbox.db"
     epoch = filled(path)
     db = apsw.Connection(str(path))
-    db.execute("UPDATE segment SET digest = 'x' WHERE number = 40")
+    db.execute("UPDATE segment SET digest = 'x' WHERE place = 40")
     db.close()
     with Outbox.open(path, now_ns=Wall()) as outbox:
         told = outbox.recovery

@@ -25,6 +25,17 @@ ALL: list[Event] = [
     events.Loss(id="7", time=T, epoch=EPOCH, ranges=((3, 5), (9, 9)), digests=("ab" * 32,), cause="full"),
     events.ClockStep(id="8", time=T, boot="b1", monotonic_ns=7, before=T, after=T, step_s=-1.5),
     events.RolledBack(id="9", time=T, old_epoch=EPOCH, new_epoch="00" * 8, upto=9, last_number=4),
+    events.RolledBack(
+        id="9",
+        time=T,
+        old_epoch=EPOCH,
+        new_epoch="00" * 8,
+        upto=9,
+        last_number=7,
+        moved=((3, 4), (7, 7)),
+        moved_to=1,
+    ),
+    events.OutboxFilling(id="10", time=T, percent=80, before=50, bytes=8, bytes_max=10, oldest=T),
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.contract.receipts import Receipt
-from gateway.outbox import store as store_module
+from gateway.outbox import appending
 from gateway.outbox.config import OutboxConfig
 from gateway.outbox.model import Draft, Ignored, OutboxError, Reopened
 from gateway.outbox.store import Outbox
@@ -74,7 +74,7 @@ def test_a_failed_encoding_takes_no_number(outbox: Outbox, monkeypatch: pytest.M
         raise ValueError("not finite")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "encode_body", refuse)
+        patch.setattr(appending, "encode_body", refuse)
         with pytest.raises(ValueError, match="not finite"):
             outbox.append([a_draft()])
     assert outbox.append([a_draft()])[0].number == 1
