@@ -23,9 +23,9 @@ from collector.config import CollectorConfig
 from collector.flow.follow import Follow
 from collector.flow.project import Projector
 from collector.ingest.commit import Batch, Committer
+from collector.ingest.order import SequencedSorter
 from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.session import Clocks, HostSession
-from collector.ingest.sort import Sorter
 from collector.registry.journal import Journal
 from collector.store.database import held
 from collector.store.decoded import SegmentCache
@@ -99,6 +99,7 @@ class Collector:
 
         tracker = ReceiptTracker(host=config.broker.host_id, ledger_id=ledger.id)
         own = await asyncio.to_thread(restore, tracker, ledger=ledger, projection=projection)
+        sorter = SequencedSorter(own, is_refused=tracker.is_refused)
         session = HostSession(
             broker=config.broker.broker(),
             host_id=config.broker.host_id,
@@ -107,12 +108,14 @@ class Collector:
             tracker=tracker,
             live=live,
             clocks=Clocks(now_ns=self._now_ns, monotonic_s=time.monotonic, draw=random.random),
+            reorder_s=config.broker.reorder_timeout_ms / 1000,
+            taken=sorter.taken,
         )
         follow = Follow(projector, live=live, on_progress=session.projected)
         committer = Committer(
             ledger=ledger,
             cache=cache,
-            sorter=Sorter(own, is_refused=tracker.is_refused),
+            sorter=sorter,
             live=live,
             on_batch=lambda batch: _committed(batch, session, follow),
             on_ledger_state=session.ledger_state_changed,

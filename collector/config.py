@@ -89,6 +89,12 @@ class BrokerSection(Section):
     groups: tuple[Annotated[str, AfterValidator(_group)], ...] = Field(
         (ALL_GROUPS,), min_length=1, description='Sparkplug groups to serve; ["#"] for every group'
     )
+    reorder_timeout_ms: int = Field(
+        2000,
+        ge=1,
+        le=600_000,
+        description="how long a message with a later seq waits for the missing ones before a rebirth",
+    )
     username: str = ""
     password_file: FilePath | None = None
     ca_file: FilePath | None = None

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import structlog
 
 from collector.ingest.commit import Batch, Committer
+from collector.ingest.order import Note, SeqWatch
 from collector.ingest.rebirth import RebirthGate
 from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.sort import Arrival
@@ -64,6 +65,8 @@ class HostSession:
         tracker: ReceiptTracker,
         live: LiveBoard,
         clocks: Clocks,
+        reorder_s: float = 2.0,
+        taken: Callable[[], list[Note]] = list,
     ) -> None:
         self._broker = broker
         self._host_id = host_id
@@ -72,12 +75,15 @@ class HostSession:
         self._ledger = ledger
         self._tracker = tracker
         self._gate = RebirthGate(filled_at=clocks.monotonic_s())
+        self._order = SeqWatch(reorder_s)
+        self._taken = taken
         self._live = live
         self._clocks = clocks
         self._committer: Committer | None = None
         self._link: Link | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._state_ms = 0
+        self._state_ms = self._connect_ms = 0
+        self._said_online = False
         self._renew = asyncio.Event()
         """The connection must be made anew: STATE needs a newer timestamp in will and birth."""
         self._restate = asyncio.Event()
@@ -117,7 +123,8 @@ class HostSession:
     async def _connection(self, stopping: asyncio.Future[Literal[True]], backoff: Backoff) -> str:
         """From CONNECT to the end, whose reason it returns. Raises LinkError."""
         self._renew.clear()
-        self._state_ms = await self._next_state_ms()
+        self._restate.clear()
+        self._state_ms = self._connect_ms = await self._next_state_ms()
         link = Link(
             broker=self._broker,
             client_id=self._host_id,
@@ -143,10 +150,12 @@ class HostSession:
                 "broker connected", broker=str(self._broker), filters=[name for name, _ in self._filters]
             )
             self._answer.set()
-            return await self._serve(link, stopping)
+            reason = await self._serve(link, stopping)
+            await link.close()
+            return reason
         finally:
             self._link = None
-            await link.close()
+            link.drop("without a word: the broker says our will")
 
     async def _serve(self, link: Link, stopping: asyncio.Future[Literal[True]]) -> str:
         closed = asyncio.ensure_future(link.wait_closed())
@@ -163,22 +172,30 @@ class HostSession:
                 if stopping.done():
                     await self._say_offline(link)
                     return "stopped"
+                if self._restate.is_set():
+                    self._restate.clear()
+                    await self._restated(link)
                 if self._renew.is_set():
+                    if self._said_online:
+                        await self._say_offline(link)
                     return "a newer STATE is due"
-                self._restate.clear()
-                if self._live.ledger_fault:
-                    await self._say_offline(link)
-                else:
-                    await self._state(link, online=True)
         finally:
             closed.cancel()
+
+    async def _restated(self, link: Link) -> None:
+        """What is true, with the timestamp of this connection's will."""
+        if self._live.ledger_fault:
+            await self._say_offline(link)
+        else:
+            await self._state(link, online=True)
 
     async def _say_offline(self, link: Link) -> None:
         self._state_ms = await self._next_state_ms()
         await self._state(link, online=False)
 
     async def _state(self, link: Link, *, online: bool) -> None:
-        payload = births.encode_state(online, self._state_ms)
+        payload = births.encode_state(online, self._connect_ms if online else self._state_ms)
+        self._said_online = online
         await link.publish_confirmed(self._state_topic, payload, retain=True, timeout_s=_CONFIRM_S)
 
     async def _next_state_ms(self) -> int:
@@ -225,7 +242,7 @@ class HostSession:
         link.resume()
 
     def _heard_state(self, heard: Heard) -> None:
-        """Somebody says that we are offline: contradict, on a fresh connection when theirs is newer."""
+        """Somebody says that we are offline: contradict, then on a fresh connection when theirs is newer."""
         if self._link is None or self._live.ledger_fault or heard.retain:
             return
         try:
@@ -234,11 +251,10 @@ class HostSession:
             online, stamp_ms = False, 0
         if online:
             return
+        self._restate.set()
         if stamp_ms > self._state_ms:
             self._state_ms = stamp_ms
             self._renew.set()
-        else:
-            self._restate.set()
 
     # --- after the commit -----------------------------------------------------------------------
 
@@ -253,11 +269,16 @@ class HostSession:
                 self._live.status[item.node] = status
         for committed in batch.committed:
             self._committed(committed, now)
+        for note in self._taken():
+            self._order.heard(note.node, note.kind, note.seq, now=now)
         self._answer.set()
 
     def _committed(self, committed: Committed, now: float) -> None:
         draft, tallies = committed.draft, self._live.tallies
         match committed.outcome:
+            case Outcome.DROPPED:
+                tallies[Tally.JUNK_DROPPED] += 1
+                return
             case Outcome.DUPLICATE:
                 tallies[Tally.DUPLICATE] += 1
             case Outcome.FORK:
@@ -313,7 +334,8 @@ class HostSession:
 
     async def _wait_due(self) -> None:
         now = self._clocks.monotonic_s()
-        times = [at for at in (self._tracker.next_due(), self._gate.next_due(now)) if at is not None]
+        due = (self._tracker.next_due(), self._order.next_due(), self._gate.next_due(now))
+        times = [at for at in due if at is not None]
         pause_s = min(times, default=now + _IDLE_S) - now
         if pause_s <= 0:
             return
@@ -329,6 +351,8 @@ class HostSession:
             payload = codec.encode_command(ACKNOWLEDGE_METRIC, str(receipt), sent_ms)
             link.publish(str(Topic(Message.NCMD, group, node)), payload)
             self._live.tallies[Tally.RECEIPTS] += 1
+        for late in self._order.due(now):
+            self._gate.want(late, now=now)
         for group, node in self._gate.due(now):
             payload = codec.encode_command(codec.REBIRTH_METRIC, True, sent_ms)
             link.publish(str(Topic(Message.NCMD, group, node)), payload)
