@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
-import uuid
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -24,16 +23,20 @@ from edge.config import EdgeConfig
 from edge.drivers.clock import SystemClocks
 from edge.drivers.modbus import Bus, Poller, tcp
 from edge.drivers.mqtt import Listener
+from edge.drivers.silences import Silences
+from edge.keep import slots
 from edge.keep.drafts import Shape, event_draft
 from edge.keep.history import backfill
-from edge.keep.intake import LAST_FLUSH, Intake
+from edge.keep.intake import Intake
 from edge.keep.quarantine import Quarantine
+from edge.keep.start import CONFIG, HEARD, Left, Start, config_change
 from edge.keep.watch import LimitWatches
+from edge.model.absence import DeviceSlots
 from edge.model.clocks import Clocks, facts
 from gateway.contract.births import MetricBirth
-from gateway.contract.events import AgentDown, ConfigChange, Event
+from gateway.contract.events import Event
 from gateway.contract.reading import Value, value_from_bits
-from gateway.contract.segment import Clock, SegmentId
+from gateway.contract.segment import SegmentId
 from gateway.outbox.model import OutboxError, PointBinding
 from gateway.outbox.store import PRUNE_SEGMENTS_MAX, Outbox
 from gateway.uplink.drain import Uplink
@@ -58,7 +61,6 @@ LOOK_S: Final = 0.25
 """How soon an event appended by another process is sent."""
 TIDY_S: Final = 60.0
 """How often segments past `keep_receipted_days` are deleted; a day's worth waits for at most a minute."""
-CONFIG_FACT: Final = "agent.config"
 
 
 def agent_version() -> str:
@@ -112,6 +114,9 @@ class Agent:
         self.uplink: Uplink | None = None
         self.outbox: Outbox | None = None
         self._listeners: dict[str, Listener] = {}
+        self._slots: dict[str, DeviceSlots] = {}
+        self._silences: dict[str, Silences] = {}
+        self._plan = ""
         self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
@@ -132,7 +137,13 @@ class Agent:
         self.outbox = outbox
         try:
             self._keys = await loop.run_in_executor(None, bind, self.config, outbox)
-            intake = self._intake = self._make_intake(outbox)
+            left = await loop.run_in_executor(None, Left.recall, outbox.recall)
+            watches = LimitWatches(
+                node=f"{self.config.gateway.group}/{self.config.gateway.node}",
+                rules=self.config.limits,
+                aliases=self._keys,
+            )
+            intake = self._intake = self._make_intake(outbox, watches)
             self.uplink = Uplink(
                 config=self.config.uplink,
                 group=self.config.gateway.group,
@@ -141,7 +152,7 @@ class Agent:
                 births=self.births,
                 now_ns=self._clocks.wall_ns,
             )
-            await self._say_what_changed(outbox, intake)
+            self._begin(left, intake, watches)
             await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
         finally:
@@ -153,20 +164,66 @@ class Agent:
         await self.started.wait()
         await self._listeners[source].hearing.wait()
 
-    def _make_intake(self, outbox: Outbox) -> Intake:
+    def _make_intake(self, outbox: Outbox, watches: LimitWatches) -> Intake:
         return Intake(
             outbox=outbox,
             clocks=self._clocks,
             shape=Shape.of(self.config, self._keys),
-            watches=LimitWatches(
-                node=f"{self.config.gateway.group}/{self.config.gateway.node}",
-                rules=self.config.limits,
-                aliases=self._keys,
-            ),
+            watches=watches,
             quarantine=Quarantine(self.config.gateway.data_dir),
             flush_s=self.config.uplink.flush_interval_ms / 1000,
             wake=lambda: self.uplink.wake() if self.uplink is not None else None,
+            known=self._known,
+            notice=self._notice,
         )
+
+    def _begin(self, left: Left, intake: Intake, watches: LimitWatches) -> None:
+        """Every slot since the last one known: owed from now on, or declared as missed."""
+        requests = {
+            device.id: [
+                slots.Request(
+                    request.period_ms * 1_000_000, tuple(f"{device.id}/{p.name}" for p in request.points)
+                )
+                for request in device.requests
+            ]
+            for device in self.config.devices
+        }
+        self._plan = slots.plan_text([one for some in requests.values() for one in some])
+        boot, mono_ns = self._clocks.boot, self._clocks.mono_ns()
+        for device, some in requests.items():
+            self._slots[device] = DeviceSlots(slots.start(some, left.known, boot=boot, mono_ns=mono_ns))
+        for source in self.config.sources:
+            keys = {device.id: self._names_of(device.id) for device in source.devices}
+            silences = Silences(source=source, keys=keys, clocks=self._clocks, sink=intake)
+            silences.resume(left.silences)
+            self._silences[source.id] = silences
+        start = Start(
+            clocks=self._clocks,
+            requests=[one for some in requests.values() for one in some],
+            tracks=[track for some in self._slots.values() for track in some.tracks],
+            silent=frozenset().union(*(silences.absent() for silences in self._silences.values())),
+        )
+        start.declare(left, intake, watches)
+        now_ns = self._clocks.wall_ns()
+        change = config_change(self.config, left, now_ns=now_ns, agent_version=agent_version())
+        if change is not None:
+            intake.event(change)
+            intake.fact(CONFIG, self.config.hash)
+
+    def _known(self) -> dict[str, str]:
+        """What is accounted for by all that was put so far: kept with it."""
+        mono_ns = self._clocks.mono_ns()
+        lasts = (last for some in self._slots.values() for last in some.known(mono_ns))
+        heard = {point: kept for some in self._silences.values() for point, kept in some.kept().items()}
+        return {
+            slots.PLAN: self._plan,
+            slots.SLOTS: slots.slots_text(self._clocks.boot, self._clocks.wall_ns() - mono_ns, lasts),
+            HEARD: json.dumps(heard, separators=(",", ":")),
+        }
+
+    def _notice(self, device: str, up: bool) -> None:  # noqa: FBT001 - the intake's callback
+        if self.uplink is not None:
+            (self.uplink.device_up if up else self.uplink.device_down)(device)
 
     async def _supervise(
         self, asked: tuple[asyncio.Event, asyncio.Event], outbox: Outbox, intake: Intake, uplink: Uplink
@@ -219,6 +276,7 @@ class Agent:
                 keys=self._names_of(device.id),
                 clocks=self._clocks,
                 sink=intake,
+                slots=self._slots[device.id],
             )
             work.append(poller.run(halt))
         for source in self.config.sources:
@@ -227,6 +285,7 @@ class Agent:
                 keys={device.id: self._names_of(device.id) for device in source.devices},
                 clocks=self._clocks,
                 sink=intake,
+                silences=self._silences[source.id],
             )
             self._listeners[source.id] = listener
             work.append(listener.run(halt))
@@ -245,30 +304,6 @@ class Agent:
                 uplink.wake()
             seen = now
             await asyncio.sleep(LOOK_S)
-
-    async def _say_what_changed(self, outbox: Outbox, intake: Intake) -> None:
-        """Events of a start: how long no agent ran, and another configuration than the last time."""
-        loop = asyncio.get_running_loop()
-        last = await loop.run_in_executor(None, outbox.recall, LAST_FLUSH)
-        known = await loop.run_in_executor(None, outbox.recall, CONFIG_FACT)
-        now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._clocks.wall_ns() // 1000)
-        if last is not None:
-            before = Clock.parse(last)
-            ended = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=before.wall_ns // 1000)
-            if ended < now:
-                down = AgentDown(id=uuid.uuid4().hex, time=now, boot=before.boot, from_=ended, to=now)
-                intake.event(down)
-        if known != self.config.hash:
-            change = ConfigChange(
-                id=uuid.uuid4().hex,
-                time=now,
-                config_hash=self.config.hash,
-                previous_hash=known or "",
-                limits_hash=self.config.limits_hash,
-                agent_version=agent_version(),
-            )
-            intake.event(change)
-            await loop.run_in_executor(None, outbox.remember, CONFIG_FACT, self.config.hash)
 
     # -- what the uplink asks
 

@@ -1,8 +1,9 @@
 """Polling: one task a device, each due slot asked once, every answer stored, every missed slot told.
 
 Owns the order of questions to one device, its reconnection and what becomes of a failure. Requests
-on one bus never overlap; a device that is silent holds its bus for one timeout a probe, and its
-probes thin out. Must not know segments, limits or the uplink.
+on one bus never overlap; a device that is silent holds its bus for one timeout a probe, its probes
+thin out, and after three missed slots it is declared absent. While nothing can be stored nothing is
+asked: no answer is thrown away. Must not know segments, limits or the uplink.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy as np
 import structlog
 
 from edge.drivers.transport import LATE_S, Answer, ReadError, TcpTransport, Transport
+from edge.model.absence import DISK_FULL, DeviceSlots, Outcome
 from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import Columns, missed
 from edge.model.decode import decode_answers, mark_wrong_device
-from edge.model.schedule import SlotTrack
 from gateway.contract.reading import Reason
 from gateway.link.backoff import Backoff
 
@@ -33,11 +34,14 @@ log = structlog.get_logger()
 
 PROBE_FIRST_S: Final = 1.0
 PROBE_MAX_S: Final = 10.0
-"""A device that comes back is noticed within this time; until then its slots are told as missed."""
+"""A device that comes back is noticed within this time."""
+HELD_UP_LOOK_S: Final = 0.25
+"""How soon polling goes on once the disk takes readings again."""
 SILENT_AFTER: Final = 3
 """Failed reads in a row after which a device is probed instead of polled."""
 _DEVICE_FAULTS: Final = frozenset({Reason.TIMEOUT, Reason.DISCONNECTED, Reason.BAD_ANSWER})
 """Reasons that speak of the connection; an exception answer speaks of one request only."""
+_REASONS: Final = frozenset(Reason)
 
 
 class _StoppingError(Exception):
@@ -47,8 +51,24 @@ class _StoppingError(Exception):
 class Sink(Protocol):
     """Where readings go: the agent's intake."""
 
+    @property
+    def full(self) -> bool:
+        """Nothing more can be held: do not ask."""
+
     def put(self, device: str, columns: Sequence[Columns], *, offset_ns: int) -> None:
         """Take readings made while wall minus monotonic time was `offset_ns`. Never blocks."""
+
+    def absent(self, device: str, names: Sequence[str], *, from_ms: int, reason: str) -> None:
+        """These points have no readings from now on."""
+
+    def returned(self, device: str, names: Sequence[str], *, to_ms: int) -> None:
+        """They have again: the absence ends before the slot due at `to_ms`."""
+
+    def presence(self, device: str, *, up: bool) -> None:
+        """The device does not answer any more, or does again."""
+
+    def was_absent(self, device: str, names: Sequence[str], *, from_ms: int, to_ms: int, reason: str) -> None:
+        """An absence that is over already."""
 
 
 @dataclass(slots=True)
@@ -78,6 +98,7 @@ class Poller:
         keys: Mapping[str, int],
         clocks: Clocks,
         sink: Sink,
+        slots: DeviceSlots,
     ) -> None:
         self.device = device
         self._bus = bus
@@ -85,6 +106,9 @@ class Poller:
         self._keys = keys
         self._clocks = clocks
         self._sink = sink
+        self._slots = slots
+        self._held_up = False
+        self._gone = False
         self._transport: Transport | None = None
         self._backoff = Backoff(first_s=PROBE_FIRST_S, max_s=PROBE_MAX_S)
         self._probe_ns = 0
@@ -94,45 +118,61 @@ class Poller:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: then no new question; the one under way is awaited and its answer stored."""
-        now = self._clocks.mono_ns()
-        tracks = [
-            (request, SlotTrack.starting(period_ns=request.period_ms * 1_000_000, mono_ns=now))
-            for request in self.device.requests
-        ]
         try:
             while not stop.is_set():
-                request, track = min(tracks, key=lambda pair: pair[1].due_ns)
-                wait_s = (track.due_ns - self._clocks.mono_ns()) / 1e9
+                wait_s = self._wait_s()
                 if wait_s > 0:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), wait_s)
                     continue
-                await self._serve(request, track, stop)
+                await self._serve(stop)
         finally:
             self._drop()
 
-    async def _serve(self, request: Request, track: SlotTrack, stop: asyncio.Event) -> None:
+    def _wait_s(self) -> float:
+        """Seconds until there is something to ask or to tell; at most a look while nothing can be stored."""
+        now = self._clocks.mono_ns()
+        if self._sink.full:
+            if not self._held_up:
+                self._held_up = True
+                self._account(self._slots.held_up(), reason=DISK_FULL)
+            return HELD_UP_LOOK_S
+        if self._held_up and not self._gone:
+            self._account(self._slots.released(now))
+        self._held_up = False
+        _, due_ns = self._slots.due()
+        if self._slots.absent:
+            due_ns = max(due_ns, self._probe_ns)
+        return (due_ns - now) / 1e9
+
+    async def _serve(self, stop: asyncio.Event) -> None:
         """One slot: an answer, or its reason."""
-        if self._clocks.mono_ns() < self._probe_ns:
-            self._tell_missed(request, track.failed(self._clocks.mono_ns()), track, self._trouble)
+        now = self._clocks.mono_ns()
+        at = self._slots.probe(now) if self._slots.absent else self._slots.due()[0]
+        request = self.device.requests[at]
+        if now < self._probe_ns:
+            self._account(self._slots.failed(at, now), reason=self._trouble)
             await asyncio.sleep(0)
             return
+        track = self._slots.tracks[at]
         try:
-            answer = await self._read(request, track, stop)
+            answer = await self._read(request, track.due_ns + track.period_ns, stop)
         except _StoppingError:
             return
         except ReadError as error:
             self._failed(error)
-            self._tell_missed(request, track.failed(self._clocks.mono_ns()), track, error.reason)
+            now = self._clocks.mono_ns()
+            dead = error.reason in _DEVICE_FAULTS
+            outcome = self._slots.failed(at, now) if dead else self._slots.refused(at, now)
+            self._account(outcome, reason=error.reason)
             return
         reason = self._trouble if self._trouble is not Reason.NONE else Reason.OVERRUN
-        self._tell_missed(request, track.answered(answer.mono_ns), track, reason)
+        self._account(self._slots.answered(at, answer.mono_ns), reason=reason)
         self._succeeded()
         self._store(request, answer)
 
-    async def _read(self, request: Request, track: SlotTrack, stop: asyncio.Event) -> Answer:
-        """The answer, asked again on a fresh connection while its slot lasts. Raises ReadError."""
-        over_ns = track.due_ns + track.period_ns
+    async def _read(self, request: Request, over_ns: int, stop: asyncio.Event) -> Answer:
+        """The answer, asked again on a fresh connection until its slot is over. Raises ReadError."""
         retries = self._bus.retries if self._failures == 0 else 0
         while True:
             try:
@@ -207,14 +247,32 @@ class Poller:
         self._probe_ns = 0
         self._backoff.succeeded()
 
-    def _tell_missed(self, request: Request, slots: range, track: SlotTrack, reason: Reason) -> None:
-        """A reading without value for each slot and point, at the slot's due instant."""
-        if not slots:
-            return
+    def _account(self, outcome: Outcome, *, reason: str = "") -> None:
+        """A reading without value for each missed slot and point, at its due instant; absences declared."""
         offset_ns = self._clocks.wall_ns() - self._clocks.mono_ns()
-        times = [ms_up(slot * track.period_ns + offset_ns) for slot in slots]
-        columns = [missed(key=self._keys[p.name], times_ms=times, reason=reason) for p in request.points]
-        self._sink.put(self.device.id, columns, offset_ns=offset_ns)
+        for at, slots in outcome.told:
+            request = self.device.requests[at]
+            times = [ms_up(slot * request.period_ms * 1_000_000 + offset_ns) for slot in slots]
+            cause = Reason(reason) if reason in _REASONS else Reason.AGENT_BUSY
+            columns = [missed(key=self._keys[p.name], times_ms=times, reason=cause) for p in request.points]
+            self._sink.put(self.device.id, columns, offset_ns=offset_ns)
+        names = [point.name for point in self.device.points]
+        ends = [
+            None if ns is None else ms_up(ns + offset_ns) for ns in (outcome.opened_ns, outcome.closed_ns)
+        ]
+        match ends:
+            case [int(from_ms), int(to_ms)]:
+                self._sink.was_absent(self.device.id, names, from_ms=from_ms, to_ms=to_ms, reason=reason)
+            case [int(from_ms), None]:
+                self._sink.absent(self.device.id, names, from_ms=from_ms, reason=reason)
+                if not self._held_up:
+                    self._gone = True
+                    self._sink.presence(self.device.id, up=False)
+            case [None, int(to_ms)]:
+                self._sink.returned(self.device.id, names, to_ms=to_ms)
+                if self._gone:
+                    self._gone = False
+                    self._sink.presence(self.device.id, up=True)
 
     def _store(self, request: Request, answer: Answer) -> None:
         times = np.array([ms_up(answer.wall_ns)], np.int64)

@@ -1,8 +1,8 @@
 """Sensors that publish MQTT themselves: heard once each, acknowledged only when on our disk.
 
 One persistent session a source, under a fixed client id, QoS 1; acknowledgements by hand, in order
-of arrival, after the local append. Silence is told slot by slot. Must not know segments or the
-uplink.
+of arrival, after the local append. Silence is told slot by slot, and after three missed slots
+declared as an absence. Must not know segments or the uplink.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from edge.drivers.messages import Spoken, UnusableError, Wanted, read_message
+from edge.drivers.silences import Silences
+from edge.model.absence import DISK_FULL
 from edge.model.clocks import Clocks, ms_up
-from edge.model.columns import Columns, missed
+from edge.model.columns import Columns
 from gateway.contract.reading import Reason
 from gateway.link.backoff import Backoff
 from gateway.link.client import Heard, Link, LinkError
@@ -33,14 +34,18 @@ UNACKNOWLEDGED_MAX: Final = 16
 RECONNECT_MAX_S: Final = 30.0
 STOP_S: Final = 2.0
 """For the last acknowledgements on a stop; what is not acknowledged comes again."""
-LIVE_LAG_MS: Final = 60_000
-"""A source whose times lie further back (and over ten periods) plays back: its silence means nothing."""
+QUEUE_S: Final = 2.0
+"""After subscribing, what waited at the broker comes first: silence means nothing before that."""
 SUBSCRIBE_BATCH: Final = 50
 """Filters in one SUBSCRIBE: far below every broker's packet limit."""
 
 
 class HeardSink(Protocol):
     """Where readings and unusable messages go: the agent's intake."""
+
+    @property
+    def refusing(self) -> bool:
+        """The disk refuses: nothing is acknowledged, so the broker will soon send nothing."""
 
     def put(
         self,
@@ -59,32 +64,6 @@ class HeardSink(Protocol):
         """Do not wait for the interval."""
 
 
-@dataclass(slots=True)
-class Silence:
-    """Slots of a heard point: the next is due one period after the last, overdue half a period later."""
-
-    period_ms: int
-    last_ms: int
-    last_ns: int
-    told: int = 0
-    live: bool = True
-
-    def spoke(self, *, time_ms: int, mono_ns: int, received_ms: int) -> None:
-        """A reading came."""
-        self.last_ms, self.last_ns, self.told = time_ms, mono_ns, 0
-        self.live = abs(received_ms - time_ms) <= max(LIVE_LAG_MS, 10 * self.period_ms)
-
-    def overdue(self, mono_ns: int) -> list[int]:
-        """Times of the slots that became overdue since the last call."""
-        if not self.live:
-            return []
-        passed = (mono_ns - self.last_ns) / 1e6 / self.period_ms
-        upto = max(self.told, int(passed - 0.5))
-        times = [self.last_ms + k * self.period_ms for k in range(self.told + 1, upto + 1)]
-        self.told = upto
-        return times
-
-
 class Listener:
     """The task of one source. `keys` are aliases by device and point name."""
 
@@ -95,20 +74,18 @@ class Listener:
         keys: Mapping[str, Mapping[str, int]],
         clocks: Clocks,
         sink: HeardSink,
+        silences: Silences,
     ) -> None:
         self._source = source
         self._clocks = clocks
         self._sink = sink
         self._by_topic: dict[str, list[Wanted]] = {}
-        self._silences: dict[int, tuple[str, Silence]] = {}
-        now_ns, now_ms = clocks.mono_ns(), ms_up(clocks.wall_ns())
         for device in source.devices:
             for name, spec in device.points.items():
                 wanted = Wanted(device.id, name, keys[device.id][name], spec)
                 self._by_topic.setdefault(spec.topic, []).append(wanted)
-                if spec.period_ms is not None:
-                    silence = Silence(spec.period_ms, now_ms, now_ns)
-                    self._silences[wanted.key] = device.id, silence
+        self._silences = silences
+        self._hearing_ns = 0
         self._link: Link | None = None
         self.hearing = asyncio.Event()
         """Set while the subscriptions stand."""
@@ -171,6 +148,7 @@ class Listener:
             log.info("source is back", source=self._source.id)
         self._lost_logged = False
         self._backoff.succeeded()
+        self._hearing_ns = self._clocks.mono_ns()
         self.hearing.set()
         raise LinkError(await link.wait_closed(), where=str(self._source.broker))
 
@@ -214,12 +192,10 @@ class Listener:
     def _take(
         self, spoken: Sequence[Spoken], *, mono_ns: int, wall_ns: int, then: Callable[[], None]
     ) -> None:
+        self._silences.spoke(spoken, mono_ns=mono_ns, wall_ns=wall_ns)
         devices: dict[str, list[Columns]] = {}
         for one in spoken:
             devices.setdefault(one.wanted.device, []).append(one.columns)
-            silence = self._silences.get(one.wanted.key)
-            if silence is not None:
-                silence[1].spoke(time_ms=one.time_ms, mono_ns=mono_ns, received_ms=ms_up(wall_ns))
         last = len(devices) - 1
         for at, (device, columns) in enumerate(devices.items()):
             self._sink.put(device, columns, offset_ns=wall_ns - mono_ns, then=then if at == last else None)
@@ -237,15 +213,13 @@ class Listener:
     # -- silence
 
     async def _tell_silence(self) -> None:
-        """A reading without value for each slot that a heard point missed."""
-        periods = [silence.period_ms for _, silence in self._silences.values()]
-        tick_s = min(1.0, max(0.02, min(periods, default=4000) / 4000))
+        """Look at the silences often enough for the shortest period."""
+        tick_s = min(1.0, max(0.02, (self._silences.period_ms_min or 4000) / 4000))
         while True:
             await asyncio.sleep(tick_s)
-            now = self._clocks.mono_ns()
-            offset_ns = self._clocks.wall_ns() - now
-            for key, (device, silence) in self._silences.items():
-                times = silence.overdue(now)
-                if times:
-                    gap = missed(key=key, times_ms=times, reason=Reason.SOURCE_STALE)
-                    self._sink.put(device, [gap], offset_ns=offset_ns)
+            if self._sink.refusing:  # what is not acknowledged keeps the rest waiting
+                self._silences.look(deaf=DISK_FULL)
+            elif not self.hearing.is_set():
+                self._silences.look(deaf=Reason.DISCONNECTED)
+            elif self._clocks.mono_ns() - self._hearing_ns >= QUEUE_S * 1e9:
+                self._silences.look()

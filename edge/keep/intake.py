@@ -1,7 +1,9 @@
 """The intake: readings from drivers into the outbox, nothing in memory longer than a flush interval.
 
 Owns the buffers of all devices, what makes a flush due (interval, size, a limit's finding, a change
-of quality, a set clock) and the one thread that writes. Must not know Modbus, MQTT or the uplink.
+of quality, a set clock, an absence), the one thread that writes, and what is held while the disk
+refuses. With every append go the facts that make the next start exact: they tell of what is on disk
+with them, never of more. Must not know Modbus, MQTT or the uplink.
 """
 
 from __future__ import annotations
@@ -9,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
+from edge.keep.absences import Absences
 from edge.keep.drafts import Shape, event_draft
 from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
-from edge.model.clocks import Clocks, facts
+from edge.model.clocks import Clocks, facts, ms_up
 from edge.model.columns import Columns
 from gateway.contract.events import ClockStep, Event
 from gateway.contract.reading import Field, Quality
@@ -33,9 +37,15 @@ log = structlog.get_logger()
 CLOCK_STEP_NS: Final = 500_000_000
 """A wall clock that moves by more than half a second against the monotonic one was set."""
 STUCK_READINGS_MAX: Final = 500_000
-"""Readings held while the disk refuses them (some 50 MB): beyond, stopping tells more than swapping."""
+"""Readings held while the disk refuses them (some 50 MB). Beyond, nothing is asked: slots are absent."""
+SEGMENTS_PER_APPEND: Final = 200
+"""Segments in one transaction: what was held meanwhile goes in pieces, each as much as the disk takes."""
+FACTS_S: Final = 30.0
+"""Facts are kept this often when nothing is appended: a gateway whose devices are all away still runs."""
 LAST_FLUSH: Final = "agent.last_flush"
 """The outbox's fact with the clock of the last append: where a later start finds how long we were away."""
+OPEN_ABSENCES: Final = "agent.absences"
+LIMIT_STATES: Final = "agent.limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,11 @@ class Intake:
         quarantine: Quarantine,
         flush_s: float,
         wake: Callable[[], None],
+        known: Callable[[], Mapping[str, str]] = dict,
+        notice: Callable[[str, bool], None] | None = None,
+        held_max: int = STUCK_READINGS_MAX,
     ) -> None:
+        """`known` gives facts on what was put so far; `notice` hears of devices (up?), after the append."""
         self._outbox = outbox
         self._clocks = clocks
         self._shape = shape
@@ -79,9 +93,26 @@ class Intake:
         self._urgent = asyncio.Event()
         self._offset_ns: int | None = None
         self._refusal: OutboxError | None = None
+        self._known = known
+        self._notice = notice
+        self._held_max = held_max
+        self._facts: dict[str, str] = {}
+        self._kept: dict[str, str] = {}
+        self._kept_ns = clocks.mono_ns()
+        self.absences = Absences(boot=clocks.boot, now=self._now, emit=self.event)
         self.last: dict[int, Last] = {}
 
     # -- taking
+
+    @property
+    def full(self) -> bool:
+        """The disk refuses, and no more readings can be held."""
+        return self._refusal is not None and self._held >= self._held_max
+
+    @property
+    def refusing(self) -> bool:
+        """The disk refuses."""
+        return self._refusal is not None
 
     def put(
         self,
@@ -113,6 +144,31 @@ class Intake:
         self._drafts.append(event_draft(event, facts(self._clocks, offset_ns=self._offset_ns)))
         self._urgent.set()
 
+    def fact(self, key: str, value: str) -> None:
+        """Keep a fact with the next append."""
+        self._facts[key] = value
+
+    def absent(
+        self, device: str, names: Sequence[str], *, from_ms: int, reason: str, heard: bool = False
+    ) -> None:
+        """These points have no readings from now on; `heard`: in the source's own time."""
+        self.absences.open(_full(device, names), from_ms=from_ms, reason=reason, heard=heard)
+
+    def returned(self, device: str, names: Sequence[str], *, to_ms: int) -> None:
+        """These points have readings again."""
+        self.absences.close(_full(device, names), to_ms=to_ms)
+
+    def presence(self, device: str, *, up: bool) -> None:
+        """The device as a whole is gone, or back: told when what went before is on disk."""
+        notice = self._notice
+        if notice is not None:
+            self._then.append(lambda: notice(device, up))
+            self._urgent.set()
+
+    def was_absent(self, device: str, names: Sequence[str], *, from_ms: int, to_ms: int, reason: str) -> None:
+        """An absence that is over already."""
+        self.absences.over(_full(device, names), from_ms=from_ms, to_ms=to_ms, reason=reason)
+
     def unusable(self, heard: tuple[int, str, str, bytes], *, then: Callable[[], None]) -> None:
         """Keep a message (wall_ns, topic, reason, payload) that is no reading; `then` as for `put`."""
         self._unusable.append(heard)
@@ -139,6 +195,7 @@ class Intake:
         self._seal(facts(self._clocks, offset_ns=before))
         mono = self._clocks.mono_ns()
         log.warning("the wall clock was set", step_s=(offset_ns - before) / 1e9)
+        self.absences.step(before_ms=ms_up(mono + before), after_ms=ms_up(mono + offset_ns))
         self.event(
             ClockStep(
                 id=uuid.uuid4().hex,
@@ -154,15 +211,14 @@ class Intake:
     # -- writing
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Flush when due until `stop`, then once more. OutboxError when the disk refuses for too long."""
+        """Flush when due until `stop`, then once more; OutboxError when the disk refuses that."""
         while not stop.is_set():
             await self._due(stop)
             self._look_at_clock(self._clocks.wall_ns() - self._clocks.mono_ns())
             await self.flush()
-        await self.flush()
+        await self.flush(last=True)
         if self._refusal is not None:
-            held = sum(len(draft.block) for draft in self._drafts)
-            log.error("the agent ends with readings that the disk refused", readings=held)
+            log.error("the agent ends with readings that the disk refused", readings=self._held)
             raise self._refusal
 
     async def _due(self, stop: asyncio.Event) -> None:
@@ -173,47 +229,78 @@ class Intake:
             for wait in waits:
                 wait.cancel()
 
-    async def flush(self) -> None:
-        """Everything taken so far into the outbox, in one transaction."""
+    async def flush(self, *, last: bool = False) -> None:
+        """Everything taken so far into the outbox; `last` keeps the facts though nothing is appended."""
         self._urgent.clear()
         clock = facts(self._clocks, offset_ns=self._offset_ns)
         self._seal(clock)
         drafts, self._drafts = self._drafts, []
         then, self._then = self._then, []
-        unusable, self._unusable = self._unusable, []
-        if unusable:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._quarantine.add, unusable)
-        if drafts:
-            # One transaction; segments in order of their first reading, so that a backlog drains in order.
-            drafts.sort(key=lambda draft: int(draft.block.time_ms[0]))
-            if not await self._append(drafts, clock):
-                self._drafts, self._then = drafts + self._drafts, then + self._then
+        news = self._news(clock)
+        # In order of their first reading, so that a backlog drains in order.
+        drafts.sort(key=lambda draft: int(draft.block.time_ms[0]))
+        idle = self._clocks.mono_ns() - self._kept_ns >= FACTS_S * 1e9
+        if drafts or self._unusable or self._facts or self._refusal is not None or last or idle:
+            left = await self._write(drafts, news)
+            if len(left) < len(drafts):
+                self._wake()
+            if self._refusal is not None:
+                self._drafts, self._then = left + self._drafts, then + self._then
                 return
-            self._wake()
         for call in then:
             call()
 
-    async def _append(self, drafts: list[Draft], clock: Clock) -> bool:
-        loop = asyncio.get_running_loop()
+    def _news(self, clock: Clock) -> dict[str, str]:
+        """Facts about what was put so far, where they differ from what the outbox keeps."""
+        facts_now = {**self._known(), **self._facts, LAST_FLUSH: str(clock)}
+        facts_now |= {OPEN_ABSENCES: self.absences.text(), LIMIT_STATES: self._watches.text()}
+        return {key: value for key, value in facts_now.items() if self._kept.get(key) != value}
+
+    async def _write(self, drafts: list[Draft], news: Mapping[str, str]) -> list[Draft]:
+        """Unusable messages aside, segments in pieces, the facts with the last; what the disk refused."""
+        left, unusable = drafts, list(self._unusable)
         try:
-            await loop.run_in_executor(
-                self._writer, lambda: self._outbox.append(drafts, facts={LAST_FLUSH: str(clock)})
-            )
+            if unusable:
+                await self._in_writer(lambda: self._set_aside(unusable))
+                del self._unusable[: len(unusable)]
+            while True:
+                piece, more = left[:SEGMENTS_PER_APPEND], left[SEGMENTS_PER_APPEND:]
+                await self._in_writer(partial(self._outbox.append, piece, facts={} if more else news))
+                self._held -= sum(draft.readings or 0 for draft in piece)
+                left = more
+                if not left:
+                    break
         except OutboxError as error:
-            held = sum(len(draft.block) for draft in drafts)
-            if held > STUCK_READINGS_MAX:
-                raise
             if self._refusal is None:
                 log.error(  # noqa: TRY400 - the error itself says what to do; its trace does not
-                    "the outbox refuses readings; they are held in memory", cause=str(error), readings=held
+                    "the outbox refuses readings; they are held in memory",
+                    cause=str(error),
+                    readings=self._held,
                 )
             self._refusal = error
-            return False
+            return left
         if self._refusal is not None:
             log.info("the outbox takes readings again")
         self._refusal = None
-        return True
+        self._kept.update(news)
+        self._kept_ns = self._clocks.mono_ns()
+        self._facts = {key: value for key, value in self._facts.items() if self._kept.get(key) != value}
+        return left
+
+    async def _in_writer(self, work: Callable[[], object]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    def _set_aside(self, unusable: list[tuple[int, str, str, bytes]]) -> None:
+        """Into quarantine; a disk that refuses that is told like one that refuses readings."""
+        try:
+            self._quarantine.add(unusable)
+        except OSError as error:
+            raise OutboxError(
+                what="keeping unusable messages",
+                where=str(self._quarantine.path),
+                cause=str(error),
+                hint="Free some space; nothing is acknowledged until then",
+            ) from error
 
     def _seal(self, clock: Clock) -> None:
         """What the buffers hold becomes drafts under this clock."""
@@ -221,12 +308,18 @@ class Intake:
             if parts:
                 self._drafts.extend(self._shape.draft(device, cut, clock) for cut in self._shape.cut(parts))
         self._buffers.clear()
-        self._held = 0
+
+    def _now(self) -> datetime:
+        return _time(self._clocks.wall_ns())
 
     def close(self) -> None:
         """End the writer's thread; what it is doing is finished first."""
         with contextlib.suppress(RuntimeError):
             self._writer.shutdown(wait=True)
+
+
+def _full(device: str, names: Sequence[str]) -> list[str]:
+    return [f"{device}/{name}" for name in names]
 
 
 def _time(ns: int) -> datetime:

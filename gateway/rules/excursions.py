@@ -49,7 +49,7 @@ class _SideWatch:
         self._side = side
         self._sign = 1.0 if side is Side.HIGH else -1.0
         self._parameters = _parameters(rule, self._sign * limit, period_ms)
-        self._state = kernel.fresh_state()
+        self.state = kernel.fresh_state()
 
     def feed(
         self,
@@ -60,12 +60,12 @@ class _SideWatch:
     ) -> list[Transition]:
         """Transitions of these samples; `samples` is how many the whole run will bring."""
         rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
-        count = step_for(samples)(self._state, self._parameters, time_ms, self._sign * value, usable, rows)
+        count = step_for(samples)(self.state, self._parameters, time_ms, self._sign * value, usable, rows)
         return [Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]]
 
     def still_open(self, end_ms: float | None) -> Excursion | None:
         """The excursion under way, measured to `end_ms` or to the last sample."""
-        state = self._state
+        state = self.state
         if state[kernel.PHASE] != kernel.OPEN:
             return None
         row = np.empty((1, kernel.ROW_SIZE))
@@ -108,6 +108,18 @@ class LimitWatch:
     ) -> list[Transition]:
         """Feed n samples in ascending time."""
         return [item for side in self._sides for item in side.feed(time_ms, value, usable, len(time_ms))]
+
+    def state(self) -> list[list[float]]:
+        """All that the watch remembers, in order of `rule.sides()`: what `resume` takes after a restart."""
+        return [side.state.tolist() for side in self._sides]
+
+    def resume(self, state: list[list[float]]) -> None:
+        """Go on where `state` was taken. Raises ValueError when it is of another shape."""
+        for side, values in zip(self._sides, state, strict=True):
+            if len(values) != kernel.STATE_SIZE:
+                msg = f"a limit's state has {kernel.STATE_SIZE} numbers, not {len(values)}"
+                raise ValueError(msg)
+            side.state[:] = values
 
     def open_now(self, end_ms: float | None = None) -> list[Excursion]:
         """Excursions under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from gateway.outbox.model import OutboxError
 from gateway.outbox.store import Outbox
 from tests.agents import running, site, stored
 from tests.brokers import Mosquitto
+from tests.slots import spans
 
 T0_S = 1_790_000_000
 SOURCE = """
@@ -162,20 +163,60 @@ async def test_a_full_window_is_flushed_before_the_interval(tmp_path: Path, brok
         await until_stored(agent, 64 - UNACKNOWLEDGED_MAX + 1)
 
 
-async def test_silence_is_told_slot_by_slot(tmp_path: Path, broker: Mosquitto) -> None:
-    """A period of 100 ms and one message: then a stale reading for each slot, at last + k * period."""
+async def test_silence_is_told_slot_by_slot_and_then_as_an_absence(tmp_path: Path, broker: Mosquitto) -> None:
+    """A period of 100 ms and one message: three stale readings at last + k * period, then an absence."""
     config = gateway(tmp_path, broker, period="period_ms = 100")
     async with running(config) as agent:
         await agent.hearing("lab")
         await publish(broker, [json.dumps({"t": 20, "ts": time.time_ns() // 1_000_000})])
-        await until_stored(agent, 8)
-    rows, _ = stored(config)
+        async with asyncio.timeout(15):
+            while not went_down(agent):
+                await asyncio.sleep(0.02)
+        await publish(broker, [json.dumps({"t": 21, "ts": time.time_ns() // 1_000_000})])
+        async with asyncio.timeout(15):
+            while went_down(agent):
+                await asyncio.sleep(0.02)
+    rows, events = stored(config)
     spoken = next(i for i, row in enumerate(rows) if row.value == 20)
-    after = rows[spoken + 1 :]
-    assert after
+    back = next(i for i, row in enumerate(rows) if row.value == 21)
+    after = rows[spoken + 1 : back]
+    assert len(after) == 3
     assert {(row.value, row.quality, row.reason) for row in after} == {(None, "stale", "source_stale")}
     last_ms = rows[spoken].time_ms
     assert [row.time_ms for row in after] == [last_ms + 100 * k for k in range(1, len(after) + 1)]
+    (span,) = (span for span in spans(events) if last_ms < span.from_ms < rows[back].time_ms)
+    assert (span.reason, span.points) == ("source_stale", ("SHP-01/temperature",))
+    assert span.from_ms == last_ms + 400
+    assert rows[back].time_ms - 100 <= span.to_ms <= rows[back].time_ms
+
+
+def went_down(agent: Agent) -> bool:
+    """Whether the agent has told its uplink that the sensor is gone."""
+    return agent.uplink is not None and "SHP-01" in agent.uplink._down
+
+
+async def test_what_was_said_while_nobody_listened_is_not_missed(tmp_path: Path, broker: Mosquitto) -> None:
+    """A period of 200 ms. The agent is away for 12 messages, of which 5 were never sent."""
+    config = gateway(tmp_path, broker, period="period_ms = 200")
+    t0_ms = time.time_ns() // 1_000_000
+
+    def said(numbers: Iterable[int]) -> list[str]:
+        return [json.dumps({"t": n, "ts": t0_ms + 200 * n}) for n in numbers]
+
+    async with running(config) as agent:
+        await agent.hearing("lab")
+        await publish(broker, said(range(5)))
+        await until_stored(agent, 5)
+    await publish(broker, said([*range(5, 10), *range(15, 17)]))
+    async with running(config) as agent:
+        await agent.hearing("lab")
+        await until_stored(agent, 15)
+    rows, events = stored(config)
+    heard = [(row.value, (row.time_ms - t0_ms) / 200) for row in rows if row.time_ms <= t0_ms + 16 * 200]
+    missed = [(None, n) for n in (10, 11, 12)]
+    assert heard == [(n, n) for n in range(10)] + missed + [(15, 15), (16, 16)]
+    (gap,) = (span for span in spans(events) if span.to_ms <= t0_ms + 15 * 200)
+    assert (gap.from_ms, gap.to_ms) == (t0_ms + 13 * 200, t0_ms + 15 * 200)
 
 
 async def test_a_broker_that_comes_back_is_heard_again(tmp_path: Path, broker: Mosquitto) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.contract.events import AgentDown, ConfigChange, LimitFinding
+from edge.app import Agent
+from gateway.contract.events import Absence, AgentDown, ConfigChange, LimitFinding
 from tests.agents import Row, running, site, stored
 from tests.brokers import free_port
 from tests.devices import CountingDevice
+from tests.slots import OPEN_MS, account, spans
 
 DEVICE = '[[device]]\nid = "{id}"\nbus = "{bus}"\nunit = {unit}\nprofile = "counter@1"\n'
 BUS = '[[bus]]\nid = "{id}"\nurl = "tcp://127.0.0.1:{port}"\ntimeout_ms = {timeout_ms}\n'
@@ -100,30 +102,92 @@ async def test_dead_devices_delay_nobody_and_their_slots_are_told(
     async with running(config):
         async with asyncio.timeout(20):
             await device.until(20)
-    rows, _ = stored(config)
+    rows, events = stored(config)
     live = [row for row in rows if row.device == "LIVE"]
     assert counts(live) == list(range(1, device.answers + 1))
     assert sum(row.value is None for row in live) <= 2  # a busy machine may overrun, a dead neighbour not
     for name, reason in (("MUTE", "timeout"), ("GONE", "disconnected")):
         dead = [row for row in rows if row.device == name]
         assert {(row.value, row.quality, row.reason) for row in dead} == {(None, "bad", reason)}
-        assert len(dead) >= 4
+        assert len(dead) == 3
+        (absence,) = (
+            event for event in events if isinstance(event, Absence) and event.points == (f"{name}/count",)
+        )
+        assert (absence.reason, absence.to) == (reason, None)
+        assert account(dead, events, period_ms=200).keys() >= {row.slot(200) for row in dead}
         steps = [after.time_ms - before.time_ms for before, after in itertools.pairwise(dead)]
         assert all(abs(step - 200) <= 2 for step in steps), steps
 
 
+def agent_is_down(agent: Agent) -> bool:
+    """Whether the agent has told its uplink that C-1 is gone."""
+    return agent.uplink is not None and "C-1" in agent.uplink._down
+
+
 async def test_a_device_that_comes_back_is_polled_again(tmp_path: Path, device: CountingDevice) -> None:
     config = site(tmp_path, one(device.port), period_ms=50)
-    async with running(config):
+    async with running(config) as agent:
         async with asyncio.timeout(20):
             await device.until(5)
             await device.stop()
             seen = device.answers
+            async with asyncio.timeout(10):
+                while not agent_is_down(agent):
+                    await asyncio.sleep(0.01)
             await device.start()
             await device.until(seen + 5)
-    rows, _ = stored(config)
+    rows, events = stored(config)
     assert counts(rows) == list(range(1, device.answers + 1))
     assert {row.reason for row in rows if row.value is None} <= {"disconnected", "overrun"}
+    (absence,) = spans(events)
+    assert absence.reason == "disconnected"
+    assert set(account(rows, events, period_ms=50).values()) == {1}
+    assert not agent_is_down(agent)
+
+
+async def test_an_absence_is_closed_by_the_next_start(tmp_path: Path, device: CountingDevice) -> None:
+    """The agent is stopped while the device is away, and starts when it is back: no slot is left out."""
+    config = site(tmp_path, one(device.port), period_ms=50)
+    async with running(config):
+        await device.until(5)
+        await device.stop()
+    async with running(config) as agent, asyncio.timeout(10):
+        while not agent_is_down(agent):
+            await asyncio.sleep(0.01)
+    await device.start()
+    async with running(config):
+        await device.until(device.answers + 5)
+    rows, events = stored(config)
+    assert counts(rows) == list(range(1, device.answers + 1))
+    (absence,) = (span for span in spans(events) if span.reason == "disconnected")
+    assert absence.to_ms < OPEN_MS
+    assert set(account(rows, events, period_ms=50).values()) == {1}
+
+
+async def test_a_kill_loses_no_slot(tmp_path: Path, device: CountingDevice) -> None:
+    """SIGKILL three times, once with the device away: each slot is read, told, or declared once."""
+    config = site(tmp_path, one(device.port), period_ms=50)
+    for life in range(3):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "deploy.cli", "edge", "run", "--config", str(config.path),
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        goal = device.answers + 12
+        async with asyncio.timeout(15):
+            await device.until(goal)
+            if life == 1:
+                await device.stop()
+                while not any(span.reason == "disconnected" for span in spans(stored(config)[1])):
+                    await asyncio.sleep(0.1)
+        process.kill()
+        await process.wait()
+        if life == 1:
+            await device.start()
+    async with running(config):
+        await device.until(device.answers + 5)
+    rows, events = stored(config)
+    assert sum(isinstance(event, AgentDown) for event in events) == 3
+    assert set(account(rows, events, period_ms=50).values()) == {1}
 
 
 async def test_limits_work_with_no_uplink(tmp_path: Path, device: CountingDevice) -> None:
