@@ -12,7 +12,8 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from gateway.contract.segment import NO_PREVIOUS
-from gateway.outbox import schema
+from gateway.outbox import salvage, schema
 from gateway.outbox.model import OutboxError
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Recovery:
     readings_sampled: int | None = None
     readings_lost: int | None = None
     bd_seq: int | None = None
+    salvaged_segments: int = 0
+    lost_segments: int = 0
 
     def __str__(self) -> str:
         was = f"epoch {self.epoch or 'unknown'}, last number {_known(self.last_number)}"
@@ -56,7 +59,9 @@ class Recovery:
         return (
             f"the outbox file was damaged ({self.fault}) and lies unchanged in {self.moved_to}"
             f" ({was}, {depth} without receipt); "
-            "a new store with a new epoch was begun. Keep that file: it is the only copy of what it held."
+            f"a new store with a new epoch was begun, with {self.salvaged_segments} segments of the old one; "
+            f"{self.lost_segments} that waited for a receipt could not be read and were declared lost. "
+            "Keep that file: it is the only copy of those."
         )
 
 
@@ -148,8 +153,7 @@ def _start_anew(path: Path, lock_fd: int, *, fault: str, now_ns: int) -> Opened:
     try:
         db = _open_checked(path, now_ns=now_ns)
     except _DamagedError as again:
-        recovery = _quarantine(path, fault=str(again), now_ns=now_ns)
-        _create(path, now_ns=now_ns, recovery=recovery)
+        recovery = _replace(path, fault=str(again), now_ns=now_ns)
         db = _open_checked(path, now_ns=now_ns)
     fcntl.flock(lock_fd, fcntl.LOCK_SH)
     return Opened(db, lock_fd, recovery)
@@ -161,7 +165,9 @@ def _open_checked(path: Path, *, now_ns: int) -> apsw.Connection:
         if _wal(path).exists():
             msg = "the file is missing but its write-ahead log is there"
             raise _DamagedError(msg)
-        _create(path, now_ns=now_ns, recovery=None)
+        _finish_replacing(path)
+        if not path.exists():
+            _create(path, now_ns=now_ns)
     if path.stat().st_size == 0:
         msg = "the file is empty"
         raise _DamagedError(msg)
@@ -216,14 +222,11 @@ def _check(db: apsw.Connection, path: Path) -> None:
         db.execute("ROLLBACK")
     try:
         schema.upgrade(db)
-        state, newest = schema.ends(db)
+        disagreement = schema.contradiction(db)
     except apsw.SQLError as fault:
         raise _DamagedError(str(fault)) from fault
-    # The newest may have been receipted and pruned while an older one is still kept.
-    disagree = newest is not None and state is not None and newest != state and newest[0] >= state[0]
-    if state is None or disagree:
-        msg = f"its counter says {state}, its newest segment {newest}"
-        raise _DamagedError(msg)
+    if disagreement:
+        raise _DamagedError(disagreement)
     if suspect:
         _suspect(path).unlink(missing_ok=True)
 
@@ -233,13 +236,28 @@ def mark_suspect(path: Path) -> None:
     _suspect(path).touch(mode=0o600)
 
 
-def _create(path: Path, *, now_ns: int, recovery: Recovery | None) -> None:
+def _create(path: Path, *, now_ns: int) -> None:
     """A new store appears whole or not at all: built beside, synced, then linked to its name.
 
     When another process was faster, its store stands and ours is dropped.
     """
+    with _draft(path, now_ns=now_ns, was=None) as (draft, _):
+        pass
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+@contextmanager
+def _draft(path: Path, *, now_ns: int, was: Recovery | None) -> Iterator[tuple[Path, apsw.Connection]]:
+    """A new store beside `path`, open in its first transaction; afterwards closed and synced."""
     draft = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    done = False
     try:
         db = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -247,23 +265,21 @@ def _create(path: Path, *, now_ns: int, recovery: Recovery | None) -> None:
             db.pragma("synchronous", "full")
             db.execute("BEGIN IMMEDIATE")
             db.execute(schema.SCHEMA)
-            _first_rows(db, now_ns=now_ns, recovery=recovery)
+            _first_rows(db, now_ns=now_ns, was=was)
+            yield draft, db
             db.execute("COMMIT")
         finally:
             db.close()
         _sync(draft)
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        _sync(path.parent)
+        done = True
     finally:
-        draft.unlink(missing_ok=True)
+        if not done:
+            draft.unlink(missing_ok=True)
 
 
-def _first_rows(db: apsw.Connection, *, now_ns: int, recovery: Recovery | None) -> None:
+def _first_rows(db: apsw.Connection, *, now_ns: int, was: Recovery | None) -> None:
     """The one row of state; what a damaged predecessor told is carried on."""
-    was = recovery or Recovery(fault="", moved_to="")
+    was = was or Recovery(fault="", moved_to="")
     db.execute(
         "INSERT INTO state (id, epoch, created_ns, last_digest, bd_seq, sampled_before, readings_lost)"
         " VALUES (1, ?, ?, ?, ?, ?, ?)",
@@ -276,32 +292,71 @@ def _first_rows(db: apsw.Connection, *, now_ns: int, recovery: Recovery | None) 
             was.readings_lost or 0,
         ),
     )
-    if recovery is not None:
-        db.execute(
-            "INSERT INTO fact VALUES (?, ?)", (RECOVERY_FACT, json.dumps(asdict(recovery), sort_keys=True))
-        )
 
 
-def _quarantine(path: Path, *, fault: str, now_ns: int) -> Recovery:
-    """Move file and log aside under one new name. The file goes first: a log left alone is found again."""
-    told = dict(_salvage(path))
+def _replace(path: Path, *, fault: str, now_ns: int) -> Recovery:
+    """A new store with what could be salvaged takes the damaged one's place, which is moved aside.
+
+    The new one lies ready and whole before anything is moved: a crash at any instant loses nothing.
+    """
     folder = path.with_name("quarantine")
     _make_folder(folder)
     stamp = datetime.fromtimestamp(now_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
     target = folder / f"{path.stem}-{stamp}-{secrets.token_hex(2)}{path.suffix}"
+    recovery = None
+    if path.exists() or not _ready(path).exists():
+        recovery = _salvage_into_ready(path, target, fault=fault, now_ns=now_ns)
+    _move_aside(path, target)
+    _finish_replacing(path)
+    return recovery or Recovery(fault=fault, moved_to=str(target))
+
+
+def _salvage_into_ready(path: Path, target: Path, *, fault: str, now_ns: int) -> Recovery:
+    for stale in path.parent.glob(f"{path.name}.new-*"):  # of a crash: nobody else has the store open now
+        stale.unlink()
+    told = dict(_figures(path))
+    epoch = told.pop("epoch", None)
+    figures = {key: value for key, value in told.items() if isinstance(value, int)}
+    was = Recovery(fault=fault, moved_to=str(target), epoch=str(epoch) if epoch else None, **figures)
+    with _draft(path, now_ns=now_ns, was=was) as (draft, db):
+        if path.exists() and path.stat().st_size:
+            with salvage.opened(str(path)) as damaged:
+                if damaged is not None:
+                    found = salvage.carry_over(damaged, db, now_ns=now_ns)
+                    was = replace(was, salvaged_segments=found.segments, lost_segments=len(found.lost))
+        db.execute(
+            "INSERT INTO fact VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (RECOVERY_FACT, json.dumps(asdict(was), sort_keys=True)),
+        )
+    draft.rename(_ready(path))
+    _sync(path.parent)
+    return was
+
+
+def _move_aside(path: Path, target: Path) -> None:
+    """Move file and log under one new name. The file goes first: a log left alone is found again."""
     for source, aside in ((path, target), (_wal(path), _wal(target))):
         if source.exists():
             source.rename(aside)
     _suspect(path).unlink(missing_ok=True)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, rebuilt by any reader
-    _sync(folder)
+    _sync(target.parent)
     _sync(path.parent)
-    epoch = told.pop("epoch", None)
-    figures = {key: value for key, value in told.items() if isinstance(value, int)}
-    return Recovery(fault=fault, moved_to=str(target), epoch=str(epoch) if epoch else None, **figures)
 
 
-def _salvage(path: Path) -> Iterator[tuple[str, object]]:
+def _finish_replacing(path: Path) -> None:
+    """Give the salvaged store its name, also after a crash just before."""
+    with suppress(FileNotFoundError):
+        _ready(path).rename(path)
+        _sync(path.parent)
+
+
+def _ready(path: Path) -> Path:
+    """Where a salvaged store waits, whole, until the damaged one is out of its way."""
+    return path.with_name(path.name + ".salvaged")
+
+
+def _figures(path: Path) -> Iterator[tuple[str, object]]:
     """What the damaged file still tells about itself, column by column."""
     columns = {name: name for name in ("epoch", "last_number", "depth_segments", "depth_readings", "bd_seq")}
     columns |= {"readings_sampled": "readings_sampled + sampled_before", "readings_lost": "readings_lost"}

@@ -8,7 +8,7 @@ segment means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from gateway.outbox import sql
 
@@ -108,15 +108,21 @@ def checked(version: int) -> tuple[str, ...]:
     return _CHECKED if version == 1 else (*_CHECKED, "past")
 
 
-End: TypeAlias = "tuple[int, str] | None"
+def contradiction(db: apsw.Connection) -> str:
+    """How the counter and the newest segment disagree; empty when they do not. Of one moment.
 
-
-def ends(db: apsw.Connection) -> tuple[End, End]:
-    """(place, digest) of the newest segment, as the counter says and as the segments say; of one moment."""
+    The newest may have been receipted and pruned while an older one is still kept, and an epoch that has
+    just begun has no digest to compare.
+    """
     db.execute("BEGIN")
     try:
-        counter = sql.first(db, "SELECT base + last_number, last_digest FROM state")
+        counter = sql.first(db, "SELECT base + last_number, last_digest, last_number = 0 FROM state")
         newest = sql.first(db, "SELECT place, digest FROM segment ORDER BY place DESC LIMIT 1")
     finally:
         db.execute("ROLLBACK")
-    return counter and (counter[0], counter[1]), newest and (newest[0], newest[1])
+    if counter is None:
+        return "it has no counter"
+    place, digest, begun = counter
+    if newest is None or newest[0] < place or (newest[0] == place and (begun or newest[1] == digest)):
+        return ""
+    return f"its counter says {(place, digest)}, its newest segment {newest}"
