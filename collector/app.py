@@ -200,7 +200,7 @@ def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) 
     tracker.restore(states)
     for group, node, epoch, number, kind in ledger.numbers_after(cursor):
         tracker.restore_number((group, node, epoch), number, refused=kind is EntryKind.UNDECODABLE)
-    for group, node, epoch, numbers in ledger.settled_after(cursor):
+    for _, group, node, epoch, numbers in ledger.settled_between(after=cursor, upto=ledger.last_id()):
         tracker.restore_settled((group, node, epoch), numbers)
     tracker.tell_all(now=time.monotonic())
     return {(state.group, state.node) for state in states if state.own} | ledger.own_nodes(after=cursor)

@@ -11,7 +11,8 @@ from collector.store.database import Readers
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Committed, Ledger
 from collector.store.live import LiveBoard
-from collector.store.projection import TABLES, Progress, Projection
+from collector.store.projection import Progress, Projection
+from collector.store.schema import TABLES
 from collector.store.served import LedgerReadings
 from gateway.contract.topics import Topic
 from tests.gateways import T0_MS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeAlias
@@ -36,6 +36,7 @@ from collector.identity.exceptions import (
     PointSeen,
     all_exceptions,
     exception,
+    incidents,
     worst_first,
 )
 from collector.identity.facts import Facts, RuleVersion
@@ -43,12 +44,11 @@ from collector.identity.ids import Kind
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.resolve import LegPoint, Resolver
 from collector.identity.times import NS_PER_MS, Span
-from collector.judge.columns import Columns, PointFacts
+from collector.judge.columns import Absent, Columns, PointFacts
 from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
 from collector.registry.commands import Registry
 from collector.store.numbers import NumberSet
-from gateway.contract.events import Loss
 from gateway.contract.reading import PointName
 
 KEPT_MAX: Final = 256
@@ -93,10 +93,10 @@ class Arrived:
 
     def _follow(self, upto: int) -> None:
         lost = [
-            (row.id, (row.group, row.node, row.event.epoch), first, last)
-            for row in self._services.projection.events(after=self._cursor, upto=upto)
-            if isinstance(row.event, Loss)
-            for first, last in row.event.ranges
+            (entry_id, (group, node, epoch), *numbers)
+            for entry_id, group, node, epoch, numbers in self._services.ledger.settled_between(
+                after=self._cursor, upto=upto
+            )
         ]
         came = [
             (entry_id, (group, node, epoch), number, number)
@@ -196,12 +196,19 @@ class Judge:
             name = PointName.parse(point)
             return self._services.readings.read(name, from_ns=from_ns, to_ns=to_ns, upto=position.ledger)
 
+        def absences(point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]:
+            name = PointName.parse(point)
+            return self._services.projection.told.absences(
+                name, from_ns=from_ns, to_ns=to_ns, upto=position.ledger
+            )
+
         frontiers = {
             f"{group}/{node}": self._services.readings.frontier_ns(group, node, upto=position.ledger)
             for group, node in {(view.group, view.node) for view in nodes}
         }
         return Sources(
             read=read,
+            absences=absences,
             points=self._declared(),
             frontiers=frontiers,
             exceptions=self._found(facts),
@@ -226,8 +233,9 @@ class Judge:
             if (born := self._born_id(point)) is not None and born <= position.ledger
         ]
         seen = [*self._forked(position), *self._arrived.gaps(position.ledger)]
+        told = incidents(self._services.projection.told.incidents(upto=position.ledger))
         return worst_first(
-            [*all_exceptions(facts, nodes=seen, points=points), *self._unequal_readings(position)]
+            [*all_exceptions(facts, nodes=seen, points=points), *self._unequal_readings(position), *told]
         )
 
     def _forked(self, position: KnownPosition) -> list[NodeSeen]:

@@ -55,6 +55,7 @@ def _node(view: NodeView, ledger: str) -> dict[str, Any]:
         "repeated": view.repeated,
         "duplicates": view.duplicates,
         "forks": view.forks,
+        "declared_lost": {"readings": view.lost_readings, "ranges": [list(numbers) for numbers in view.lost]},
         "refused": list(view.refused),
         "mismatches": view.mismatches,
         "waiting": view.waiting,
@@ -64,7 +65,12 @@ def _node(view: NodeView, ledger: str) -> dict[str, Any]:
         "frontier": None if view.frontier_ms is None else utc_text(view.frontier_ms * NS_PER_MS),
         "clock": None
         if clock is None
-        else {"synchronised": clock.synchronised, "bound_s": clock.bound_s, "boot": clock.boot},
+        else {
+            "synchronised": clock.synchronised,
+            "bound_s": clock.bound_s,
+            "boot": clock.boot,
+            "steps": view.clock_steps,
+        },
         "agent": view.agent,
         "config_hash": view.config_hash,
         "limits_hash": view.limits_hash,

@@ -13,7 +13,7 @@ from collector.store.database import query_one
 from collector.store.ledger import Entry
 from collector.store.projection import MetricInfo
 from gateway.contract import births
-from gateway.contract.decode import ALIAS_MAX
+from gateway.contract.decode import ALIAS_MAX, unusable_alias_name
 from gateway.contract.reading import NODE_DEVICE, Value
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
 
@@ -103,19 +103,21 @@ class Births:
         """Bind one metric for ever; a second, different claim on its alias is noted and has no effect."""
         usable = metric.alias is not None and 0 < metric.alias <= ALIAS_MAX
         alias = metric.alias if usable else None
-        bound = stream.by_name.get((device, metric.name)) if alias is None else stream.by_alias.get(alias)
+        wire = None if usable or metric.alias is None else unusable_alias_name(metric.alias)
+        carried = wire or metric.name
+        bound = stream.by_name.get((device, carried)) if alias is None else stream.by_alias.get(alias)
         if bound is not None:
             self._note_rebound(stream, bound, device, metric, entry_id)
             return False
         period_ms = _number(metric.period_ms)
         cells = (
             *(stream.sid, alias, device, metric.name, str(metric.kind)),
-            *(metric.unit, period_ms, metric.profile, entry_id),
+            *(metric.unit, period_ms, metric.profile, entry_id, wire),
         )
         row = query_one(
             self._connection,
-            "INSERT INTO metric (sid, alias, device, name, kind, unit, period_ms, profile, born)"
-            " VALUES (?,?,?,?,?,?,?,?,?) RETURNING mid",
+            "INSERT INTO metric (sid, alias, device, name, kind, unit, period_ms, profile, born, wire)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING mid",
             cells,
         )
         assert row is not None, "an insert returns its row"
@@ -130,6 +132,7 @@ class Births:
             period_ms=period_ms,
             profile=metric.profile,
             born=entry_id,
+            wire=wire,
         )
         self._state.name(stream, info)
         return True
@@ -139,10 +142,10 @@ class Births:
     ) -> None:
         was = (bound.device, bound.name, bound.kind, bound.unit, bound.profile)
         claimed = (device, metric.name, metric.kind, metric.unit, metric.profile)
-        if was != claimed and bound.alias is not None:
+        if was != claimed and (bound.alias is not None or bound.wire is not None):
             self._connection.execute(
                 "INSERT OR IGNORE INTO rebound VALUES (?,?,?,?,?)",
-                (entry_id, bound.alias, stream.sid, repr(was), repr(claimed)),
+                (entry_id, str(metric.alias), stream.sid, repr(was), repr(claimed)),
             )
 
 

@@ -20,7 +20,8 @@ from collector.flow.state import State
 from collector.store.database import bound_wal, immediate, open_writer, query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, EntryKind, Ledger
-from collector.store.projection import SCHEMA, SCHEMA_VERSION, Progress
+from collector.store.projection import Progress
+from collector.store.schema import SCHEMA, SCHEMA_VERSION
 from gateway.contract.codec import PayloadError
 
 log = structlog.get_logger(__name__)

@@ -20,7 +20,8 @@ from collector.store.ledger import Entry, Ledger
 from collector.store.projection import FRONTIER_STEP_MS, MetricInfo, Progress
 from gateway.contract.births import MetricBirth
 from gateway.contract.codec import Data, PayloadError, check_digest
-from gateway.contract.events import EVENT_METRIC, Loss, RolledBack, parse_event
+from gateway.contract.decode import ALIAS_MAX, unusable_alias_name
+from gateway.contract.events import EVENT_METRIC
 from gateway.contract.reading import Block, Field, Kind, PointName
 from gateway.contract.segment import NO_PREVIOUS, Clock
 

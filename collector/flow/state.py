@@ -44,6 +44,12 @@ class Stream:
     clock: str | None = None
     frontier_ms: int | None = None
     received_ns: int = 0
+    lost: NumberSet = field(default_factory=NumberSet)
+    """Declared lost and never arrived; part of `numbers`."""
+    lost_readings: int = 0
+    clock_steps: int = 0
+    left: bool = False
+    """Its node went on to another epoch."""
     by_alias: dict[int, MetricInfo] = field(default_factory=dict)
     by_name: dict[tuple[str, str], MetricInfo] = field(default_factory=dict)
     unchecked: set[int] = field(default_factory=set)
@@ -55,6 +61,17 @@ class Stream:
     def key(self) -> tuple[str, str, str]:
         """(group, node, epoch)."""
         return self.group, self.node, self.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`n` segments of `old` from `old_first` on were given the numbers from `new_first` on of `new`."""
+
+    old: Stream
+    old_first: int
+    new: Stream
+    new_first: int
+    n: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +93,10 @@ class Node:
     born_id: int | None = None
     foreign_n: int = 0
     received_ns: int = 0
+    live_sid: int | None = None
+    """The epoch of its last segment that was not sent late."""
+    twins: int = 0
+    """How often an epoch came back that it had left."""
 
 
 @dataclass(slots=True)
@@ -124,6 +145,7 @@ class State:
         self._dirty_streams: dict[int, Stream] = {}
         self._dirty_nodes: dict[NodeKey, Node] = {}
         self._dirty_devices: dict[tuple[str, str, str], Device] = {}
+        self.moves: list[Move] = []
         self._load()
 
     def _load(self) -> None:
@@ -133,7 +155,8 @@ class State:
         by_sid = self._by_sid
         for row in rows(
             "SELECT sid, grp, node, epoch, own, first_id, last_id, ranges, refused, segments, readings,"
-            " events, forks, mismatches, repeated, clock, frontier_ms, received_at FROM stream ORDER BY sid"
+            " events, forks, mismatches, repeated, clock, frontier_ms, received_at, lost, lost_readings,"
+            " clock_steps, was_left FROM stream ORDER BY sid"
         ):
             stream = Stream(
                 **dict(zip(("sid", "group", "node", "epoch"), row[:4], strict=True)),
@@ -151,11 +174,19 @@ class State:
                 clock=row[15],
                 frontier_ms=row[16],
                 received_ns=row[17],
+                lost=NumberSet.parse(row[18]),
+                lost_readings=row[19],
+                clock_steps=row[20],
+                left=bool(row[21]),
             )
             by_sid[stream.sid] = self.streams[stream.key] = stream
         for row in rows("SELECT * FROM metric ORDER BY mid"):
             metric = metric_info(row)
             self.name(by_sid[metric.sid], metric)
+        for old_sid, old_first, new_sid, new_first, n in rows(
+            "SELECT old_sid, old_first, new_sid, new_first, n FROM moved ORDER BY id, idx, part"
+        ):
+            self.moves.append(Move(by_sid[old_sid], old_first, by_sid[new_sid], new_first, n))
         for sid, number in rows("SELECT sid, number FROM unchecked"):
             by_sid[sid].unchecked.add(number)
         for sid, n in rows("SELECT sid, count(*) FROM waiting GROUP BY sid"):
@@ -187,6 +218,15 @@ class State:
         self._dirty_streams[stream.sid] = stream
         return stream
 
+    def left_for(self, node: Node, stream: Stream) -> Stream | None:
+        """Note that the node's live epoch is this; the one before when that was another."""
+        before = None if node.live_sid in (None, stream.sid) else self._by_sid[node.live_sid or 0]
+        node.live_sid = stream.sid
+        if before is not None:
+            before.left = True
+            self._dirty_streams[before.sid] = before
+        return before
+
     def stream_of(self, node: Node) -> Stream | None:
         """The node's current stream."""
         if node.sid is None:
@@ -211,7 +251,7 @@ class State:
         """Let a binding of this stream count; the newest of a name wins."""
         if metric.alias is not None:
             stream.by_alias[metric.alias] = metric
-        stream.by_name[metric.device, metric.name] = metric
+        stream.by_name[metric.device, metric.wire or metric.name] = metric
 
     # --- writing back ---------------------------------------------------------------------------
 
@@ -220,11 +260,12 @@ class State:
         many = self._connection.executemany
         many(
             "UPDATE stream SET last_id=?, ranges=?, refused=?, segments=?, readings=?, events=?, forks=?,"
-            " mismatches=?, repeated=?, clock=?, frontier_ms=?, received_at=? WHERE sid=?",
+            " mismatches=?, repeated=?, clock=?, frontier_ms=?, received_at=?, lost=?, lost_readings=?,"
+            " clock_steps=?, was_left=? WHERE sid=?",
             [_stream_row(stream) for stream in self._dirty_streams.values()],
         )
         many(
-            "INSERT OR REPLACE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 tuple(getattr(node, name) for name in Node.__dataclass_fields__)
                 for node in self._dirty_nodes.values()
@@ -257,5 +298,6 @@ def _stream_row(stream: Stream) -> tuple[Cell, ...]:
         ",".join(map(str, sorted(stream.refused))),
         *(stream.segments, stream.readings, stream.events),
         *(stream.forks, stream.mismatches, stream.repeated),
-        *(stream.clock, stream.frontier_ms, stream.received_ns, stream.sid),
+        *(stream.clock, stream.frontier_ms, stream.received_ns),
+        *(stream.lost.text(), stream.lost_readings, stream.clock_steps, stream.left, stream.sid),
     )

@@ -26,12 +26,21 @@ class ExceptionKind(StrEnum):
     """Kinds, worst first: the order in which they are shown."""
 
     FORK = "fork"
+    DUPLICATE_NODE = "duplicate_node"
+    LOSS = "loss"
     CONFLICT = "conflict"
+    ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+    REBOUND = "rebound"
+    RESTORED = "restored"
     NO_SENSOR = "no_sensor"
     UNKNOWN_IDENTITY = "unknown_identity"
     OVERLAP = "overlap"
     LIMITS_DIFFER = "limits_differ"
     GAP = "gap"
+    QUARANTINE = "quarantine"
+    OUTBOX_FILLING = "outbox_filling"
+    CLOCK_STEP = "clock_step"
     UNMATCHED_SCAN = "unmatched_scan"
     LATE_SCAN = "late_scan"
     UNASSIGNED = "unassigned"
@@ -87,6 +96,48 @@ class NodeSeen:
     def subject(self) -> str:
         """`node:zurich/gw-cold`."""
         return f"node:{self.group}/{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What a gateway told of itself or its messages show; `subject` is a node or the ledger."""
+
+    kind: ExceptionKind
+    subject: str
+    about: tuple[str, ...]
+    evidence: tuple[str, ...]
+    known_ns: int
+    resolved: bool = False
+
+
+SUGGESTED: Final = {
+    ExceptionKind.DUPLICATE_NODE: "Two gateways run under one name: give one of them a node id of its own.",
+    ExceptionKind.LOSS: "Find other evidence for that time; give the outbox more room or a shorter way.",
+    ExceptionKind.ROLLED_BACK: "Find out who put an older image of the gateway's disk back.",
+    ExceptionKind.REFUSED: "They come whole when the gateway re-sends; if not, look at its parked segments.",
+    ExceptionKind.REBOUND: "The node's software is at fault: a changed metric needs an alias of its own.",
+    ExceptionKind.RESTORED: "Gateways send again what they keep; enter anew the decisions made since then.",
+    ExceptionKind.QUARANTINE: "Look at /quarantine: somebody publishes what is no Sparkplug payload.",
+    ExceptionKind.OUTBOX_FILLING: "Find out why its segments get no receipt, before it is full.",
+    ExceptionKind.CLOCK_STEP: "Check the gateway's time source; times before the step may be off by as much.",
+}
+"""What to do about an incident."""
+
+
+def incidents(found: Iterable[Incident]) -> list[ExceptionItem]:
+    """As exceptions."""
+    return [
+        exception(
+            one.kind,
+            one.subject,
+            about=one.about,
+            evidence=one.evidence,
+            opened_ns=one.known_ns,
+            suggested=SUGGESTED[one.kind],
+            resolved=one.resolved,
+        )
+        for one in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Final
 
 from collector.store.ledger import Draft, EntryKind
 from collector.store.live import NodeStatus
-from collector.store.numbers import lost_numbers
+from collector.store.numbers import settled_numbers
 from collector.store.projection import NodeKey
 from gateway.contract import births, codec
 from gateway.contract.codec import Data, PayloadError
-from gateway.contract.events import EVENT_METRIC, Loss, parse_event
+from gateway.contract.events import EVENT_METRIC, Loss, RolledBack, parse_event
 from gateway.contract.reading import NODE_DEVICE, Block, Value
 from gateway.contract.receipts import Range
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
@@ -133,12 +133,12 @@ class Sorter:
 
 
 def settled_by(block: Block, *, number: int, epoch: str) -> tuple[tuple[str, Range], ...]:
-    """(epoch, numbers) of the loss events in this segment."""
+    """(epoch, numbers) that the events in this segment settle."""
     return tuple(
-        (event.epoch, numbers)
+        (event.epoch if isinstance(event, Loss) else event.old_epoch, numbers)
         for _, _, text in block.named_values(EVENT_METRIC)
-        if isinstance(event := parse_event(text), Loss)
-        for numbers in lost_numbers(event, number=number, epoch=epoch)
+        if isinstance(event := parse_event(text), Loss | RolledBack)
+        for numbers in settled_numbers(event, number=number, epoch=epoch)
     )
 
 

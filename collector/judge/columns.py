@@ -5,7 +5,7 @@ Owns the local shapes only: a store's columns fit `Columns` as they are. Must no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,21 @@ class Columns(Protocol):
     @property
     def reasons(self) -> tuple[str, ...]: ...
     def usable(self) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A declared absence of a point: from <= slot < to (ns UTC, None while it lasts) has no readings."""
+
+    from_ns: int
+    to_ns: int | None
+    reason: str
+
+
+class Absences(Protocol):
+    """Declared absences of a point that meet [from, to), by start, as known at the position judged."""
+
+    def __call__(self, point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]: ...
 
 
 class ReadPoint(Protocol):

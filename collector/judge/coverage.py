@@ -8,6 +8,7 @@ instant, and spans that are split count the same slots as the whole. Must not kn
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.identity.times import NS_PER_S, Span
-from collector.judge.columns import Columns
+from collector.judge.columns import Absent, Columns
 from gateway.contract.reading import Quality, Reason
 
 CONTEXT_PERIODS: Final = 20
 """Readings this many periods around a span are read too, so that slots at its edges are in step."""
+UNEXPLAINED: Final = "unexplained"
+"""Nothing came and nobody said why."""
 NOMINAL_PERIOD_NS: Final = 60 * NS_PER_S
 """How often an interval without any sensor counts as a slot: nobody said, and nothing would be green."""
 
@@ -140,12 +143,20 @@ class _Hidden:
         return min(self.count, -((self.start - instant) * (self.count + 1) // self.length) - 1)
 
 
-def slots_of(columns: Columns, span: Span, *, period_ns: int, frontier_ns: int | None) -> Coverage:
+def slots_of(
+    columns: Columns,
+    span: Span,
+    *,
+    period_ns: int,
+    frontier_ns: int | None,
+    absences: Sequence[Absent] = (),
+) -> Coverage:
     """States of all slots with span.from_ns <= instant < span.to_ns.
 
     `columns` may reach beyond the span (`CONTEXT_PERIODS`): that keeps neighbouring spans in step. A
     slot without a reading is late-pending beyond the node's settled frontier, missing up to it, and
-    missing where the node states none. With no period every reading is a slot.
+    missing where the node states none. In a declared absence it is missing at once: nothing will come.
+    With no period every reading is a slot.
     """
     time_ns = columns.time_ns
     starts = slot_starts(time_ns, period_ns)
@@ -158,12 +169,59 @@ def slots_of(columns: Columns, span: Span, *, period_ns: int, frontier_ns: int |
         settled = span.to_ns if frontier_ns is None else min(max(frontier_ns + 1, span.from_ns), span.to_ns)
         missing = hidden_between(times, Span(span.from_ns, settled), period_ns)
         late = hidden_between(times, span, period_ns) - missing
+        beyond = Span(settled, span.to_ns)
+        declared = sum(hidden_between(times, one, period_ns) for one, _ in declared_spans(absences, beyond))
+        missing, late = missing + declared, late - declared
     return Coverage(
         present=int(counts[Slot.PRESENT]),
         faulty=int(counts[Slot.FAULTY]),
         missing=int(counts[Slot.MISSING]) + missing,
         late_pending=late,
     )
+
+
+def declared_spans(absences: Sequence[Absent], span: Span) -> list[tuple[Span, str]]:
+    """Declared absences inside a span, with reason, disjoint and by time: where two meet the first counts."""
+    out: list[tuple[Span, str]] = []
+    at = span.from_ns
+    for one in sorted(absences, key=lambda one: one.from_ns):
+        start = max(one.from_ns, at)
+        end = span.to_ns if one.to_ns is None else min(one.to_ns, span.to_ns)
+        if start < end:
+            out.append((Span(start, end), one.reason))
+            at = end
+    return out
+
+
+def causes_of(
+    columns: Columns,
+    span: Span,
+    *,
+    period_ns: int,
+    frontier_ns: int | None,
+    absences: Sequence[Absent] = (),
+) -> dict[str, int]:
+    """Why slots of a span are missing, by reason, in numbers that sum to `missing` of `slots_of`.
+
+    A reading without answer says its reason; of slots without any reading those in a declared absence
+    have its; the rest is `unexplained`.
+    """
+    time_ns = columns.time_ns
+    starts = slot_starts(time_ns, period_ns)
+    out: Counter[str] = Counter()
+    if len(starts):
+        states = reading_states(columns)
+        best = np.maximum.reduceat(states, starts)
+        times = time_ns[starts]
+        told = starts[(best == Slot.MISSING) & (times >= span.from_ns) & (times < span.to_ns)]
+        for reason, count in zip(*np.unique(columns.reason[told], return_counts=True), strict=True):
+            out[columns.reasons[int(reason)] or UNEXPLAINED] += int(count)
+    if period_ns > 0:
+        for part, reason in declared_spans(absences, span):
+            out[reason] += hidden_between(time_ns[starts], part, period_ns)
+    missing = slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences).missing
+    out[UNEXPLAINED] += missing - out.total()
+    return {reason: count for reason, count in sorted(out.items()) if count}
 
 
 def hidden_between(times: NDArray[np.int64], span: Span, period_ns: int) -> int:

@@ -6,6 +6,7 @@ position: the same position gives the same bytes. What is not built yet is null 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,10 +24,12 @@ from collector.identity.exceptions import (
 from collector.identity.facts import Facts, Thing
 from collector.identity.resolve import Leg, LegPoint, Resolver
 from collector.identity.times import NS_PER_S, Span, utc_text, utc_text_or_none
-from collector.judge.columns import Frontiers, PointFacts, ReadPoint
+from collector.judge.columns import Absences, Absent, Frontiers, PointFacts, ReadPoint
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
     Coverage,
+    causes_of,
+    declared_spans,
     slots_of,
     summary,
     total,
@@ -42,15 +45,23 @@ GAP_LONGER_THAN_NS: Final = 10 * 60 * NS_PER_S
 GAP_PERIODS: Final = 3
 
 
+def none_declared(point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]:
+    """A point of which nobody declares absences."""
+    del point, from_ns, to_ns
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where a judgement takes readings from, all at the position of the facts.
 
     `read` gives a point's readings; `points` what its births declare, by full name; `frontiers` the
-    settled frontier of each `group/node`; `exceptions` those already found in identities and nodes.
+    settled frontier of each `group/node`; `exceptions` those already found in identities and nodes;
+    `absences` the declared ones of a point.
     """
 
     read: ReadPoint
+    absences: Absences = none_declared
     points: Mapping[str, PointFacts] = field(default_factory=dict)
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
@@ -63,7 +74,8 @@ class _Judged:
     row: dict[str, Any]
     coverage: Coverage
     excursions: list[dict[str, Any]]
-    gaps: list[Span]
+    gaps: list[tuple[Span, tuple[str, ...]]]
+    """With the reasons that were declared for it."""
 
 
 @dataclass(slots=True)
@@ -150,7 +162,8 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
     for one in judged:
         found.excursions.extend({**item, "equipment": leg.equipment} for item in one.excursions)
         found.exceptions.extend(
-            _gap(batch, leg, str(one.row["point"]), span, facts.position.known_ns) for span in one.gaps
+            _gap(batch, leg, str(one.row["point"]), span, why=why, known_ns=facts.position.known_ns)
+            for span, why in one.gaps
         )
     known_ns = max(facts.links[link].known_ns for link in leg.links)
     found.exceptions.extend(_no_sensor(batch, leg, span, known_ns) for span in leg.bare)
@@ -164,11 +177,18 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _
     coverage: list[Coverage] = []
     numbers: list[NDArray[np.float64]] = []
     excursions: list[dict[str, Any]] = []
-    gaps: list[Span] = []
+    gaps: list[tuple[Span, tuple[str, ...]]] = []
+    causes: Counter[str] = Counter()
     margin_ns = CONTEXT_PERIODS * period_ns
     for span in point.spans:
         columns = sources.read(point.point, from_ns=span.from_ns - margin_ns, to_ns=span.to_ns + margin_ns)
-        coverage.append(slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns))
+        absences = sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns)
+        coverage.append(
+            slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences)
+        )
+        causes.update(
+            causes_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences)
+        )
         inside = (columns.time_ns >= span.from_ns) & (columns.time_ns < span.to_ns)
         numbers.append(columns.value[inside & columns.usable()])
         still_there = leg.to_ns is None and span.to_ns == leg.span.to_ns
@@ -178,7 +198,8 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _
             )
         )
         gaps.extend(
-            unusable_stretches(
+            (gap, _declared(absences, gap))
+            for gap in unusable_stretches(
                 columns,
                 span,
                 longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * period_ns),
@@ -196,6 +217,7 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _
         "to": utc_text(point.spans[-1].to_ns),
         "period_s": period_ns / NS_PER_S if period_ns else None,
         **counts.document(),
+        "causes": dict(sorted(causes.items())),
         "min": of_values.min,
         "max": of_values.max,
         "mean": of_values.mean,
@@ -229,7 +251,16 @@ def _no_sensor(batch: Thing, leg: Leg, span: Span, known_ns: int) -> ExceptionIt
     )
 
 
-def _gap(batch: Thing, leg: Leg, point: str, span: Span, known_ns: int) -> ExceptionItem:
+def _declared(absences: Sequence[Absent], gap: Span) -> tuple[str, ...]:
+    return tuple(
+        f"declared absent from {utc_text(part.from_ns)} to {utc_text(part.to_ns)}: {reason}"
+        for part, reason in declared_spans(absences, gap)
+    )
+
+
+def _gap(
+    batch: Thing, leg: Leg, point: str, span: Span, *, why: tuple[str, ...], known_ns: int
+) -> ExceptionItem:
     """Known once it lasted as long as the policy allows, and by the position at the latest."""
     return exception(
         ExceptionKind.GAP,
@@ -237,7 +268,10 @@ def _gap(batch: Thing, leg: Leg, point: str, span: Span, known_ns: int) -> Excep
         leg.equipment,
         f"point:{point}",
         about=(point, utc_text(span.from_ns)),
-        evidence=(f"no usable reading of {point} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",),
+        evidence=(
+            f"no usable reading of {point} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",
+            *why,
+        ),
         opened_ns=min(known_ns, span.from_ns + GAP_LONGER_THAN_NS),
         suggested="Find other evidence for that time, or assess what may have happened.",
     )

@@ -18,6 +18,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 import apsw
 
+from collector.store import junk
 from collector.store.database import Readers, Row, bound_wal, immediate, open_writer, query, query_one
 from gateway.contract.receipts import Range
 
@@ -74,6 +75,8 @@ class Outcome(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     FORK = "fork"
+    DROPPED = "dropped"
+    """Unreadable and over the limit: counted, not kept, not to be receipted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A draft, what became of it, and the id of its row (0 for a duplicate)."""
+    """A draft, what became of it, and the id of its row (0 for a duplicate or dropped)."""
 
     draft: Draft
     outcome: Outcome
@@ -164,7 +167,7 @@ class Ledger:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection = open_writer(path)
         with immediate(self._connection):
-            self._connection.execute(_SCHEMA)
+            self._connection.execute(_SCHEMA + junk.SCHEMA)
             self._connection.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),)
             )
@@ -242,6 +245,18 @@ class Ledger:
         attempt, outcome = 0, Outcome.NEW
         if draft.kind is EntryKind.SEGMENT:
             attempt, outcome = self._judge(draft)
+        elif draft.kind is EntryKind.UNDECODABLE:
+            message = junk.Message(
+                draft.group,
+                draft.node,
+                draft.device,
+                draft.digest or "",
+                len(draft.payload),
+                draft.received_ns,
+            )
+            outcome = Outcome(junk.admit(self._connection, message))
+        if outcome is Outcome.DROPPED:
+            return Committed(draft, outcome, 0)
         if outcome is not Outcome.DUPLICATE:
             self._connection.execute(
                 f"INSERT INTO entry ({_COLUMNS}, payload)"  # noqa: S608 (constant text)
@@ -334,6 +349,15 @@ class Ledger:
         )
         return [_entry(row) for row in rows]
 
+    def first_copies(self, *, group: str, node: str, epoch: str, numbers: Range, below: int) -> list[Entry]:
+        """The first entry with id < `below` of each segment number in a range, without payloads."""
+        rows = self._readers.rows(
+            f"SELECT {_COLUMNS}, min(id) FROM entry WHERE kind = 'segment' AND grp = ? AND node = ?"  # noqa: S608
+            " AND epoch = ? AND number BETWEEN ? AND ? AND id < ? GROUP BY number",
+            (group, node, epoch, *numbers, below),
+        )
+        return [_entry(row[:-1]) for row in rows]
+
     def payloads(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Payloads by id, in short snapshots."""
         out: dict[int, bytes] = {}
@@ -362,13 +386,14 @@ class Ledger:
             (after, upto),
         )
 
-    def settled_after(self, after: int) -> list[tuple[str, str, str, Range]]:
-        """(group, node, epoch, numbers) of the loss events in entries with id > `after`."""
+    def settled_between(self, *, after: int, upto: int) -> list[tuple[int, str, str, str, Range]]:
+        """(id, group, node, epoch, numbers) that events in entries with after < id <= upto settle."""
         rows = self._readers.rows(
-            "SELECT grp, node, s.epoch, first, last FROM settled s JOIN entry USING (id) WHERE id > ?",
-            (after,),
+            "SELECT id, grp, node, s.epoch, first, last FROM settled s JOIN entry USING (id)"
+            " WHERE id > ? AND id <= ?",
+            (after, upto),
         )
-        return [(row[0], row[1], row[2], (row[3], row[4])) for row in rows]
+        return [(*row[:4], (row[4], row[5])) for row in rows]
 
     def own_nodes(self, *, after: int) -> set[tuple[str, str]]:
         """Nodes that sent a numbered segment or a birth with an epoch in an entry with id > `after`."""
@@ -392,6 +417,11 @@ class Ledger:
             (upto, limit),
         )
         return [_entry(row) for row in rows]
+
+    def junk(self, *, upto: int) -> list[junk.Junk]:
+        """What could not be read, by node, known at `upto` (what was dropped: so far)."""
+        with self._readers.connection() as connection:
+            return junk.of_nodes(connection, upto=upto)
 
 
 def assign_new_id(path: Path, restored: Restored) -> str:

@@ -23,6 +23,7 @@ class Tally(StrEnum):
     DUPLICATE = "entries_duplicate"
     FORK = "entries_fork"
     UNDECODABLE = "entries_undecodable"
+    JUNK_DROPPED = "entries_junk_dropped"
     RECEIPTS = "receipts_sent"
     REBIRTHS = "rebirths_requested"
     CONNECTS = "broker_connects"

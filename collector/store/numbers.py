@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from gateway.contract.events import Loss
+from gateway.contract.events import Loss, RolledBack
 from gateway.contract.receipts import Range
 from gateway.contract.segment import NUMBER_MAX
 
@@ -111,7 +111,12 @@ class NumberSet:
         return cls((int(a), int(b)) for a, b in pairs)
 
 
-def lost_numbers(event: Loss, *, number: int, epoch: str) -> list[Range]:
-    """What a loss event in segment `number` of `epoch` settles: a gateway cannot lose what it makes later."""
+def settled_numbers(event: Loss | RolledBack, *, number: int, epoch: str) -> list[Range]:
+    """What an event in segment `number` of `epoch` settles: these were lost, or go under other numbers.
+
+    A gateway cannot lose what it makes later.
+    """
+    if isinstance(event, RolledBack):
+        return [(first, last) for first, last in event.moved if first <= last]
     limit = number - 1 if event.epoch == epoch else NUMBER_MAX
     return [(first, min(last, limit)) for first, last in event.ranges if first <= min(last, limit)]

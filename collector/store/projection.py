@@ -1,9 +1,9 @@
-"""The projection's file: its schema, and the questions that are asked of it.
+"""The projection's file: the questions that are asked of it.
 
-Owns projection.db: names (aliases bound at births), points, latest values, streams (what arrived of
-each epoch), nodes, events and what waits or was rejected. Everything in it is derived from the ledger
-by `collector.flow`, the only writer; deleting the file rebuilds it equal. Rows that judged answers
-depend on carry the ledger id since which they are known.
+Owns the read side of projection.db: names (aliases bound at births), points, latest values, streams
+(what arrived of each epoch), nodes, events and what was rejected; `told` reads the rest. Everything in
+it is derived from the ledger by `collector.flow`, the only writer; deleting the file rebuilds it equal.
+Rows that judged answers depend on carry the ledger id since which they are known.
 """
 
 from __future__ import annotations
@@ -18,79 +18,22 @@ from collector.store.database import Readers, Row, query, query_one
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 from collector.store.numbers import NumberSet
+from collector.store.told import ToldByNodes
 from gateway.contract.events import Event, UnknownEvent, parse_event
 from gateway.contract.reading import Kind, PointName
 from gateway.contract.receipts import Range
 from gateway.contract.segment import Clock
 
-SCHEMA_VERSION: Final = "1"
 FRONTIER_STEP_MS: Final = 1_000
 """The frontier's history is kept to this step: a row a segment would outgrow the readings."""
 EVENTS_PER_QUERY: Final = 1_000
 """Events fetched in one read snapshot."""
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stream (
-  sid INTEGER PRIMARY KEY, grp TEXT NOT NULL, node TEXT NOT NULL, epoch TEXT NOT NULL, own INTEGER NOT NULL,
-  first_id INTEGER NOT NULL, last_id INTEGER NOT NULL DEFAULT 0, ranges TEXT NOT NULL DEFAULT '',
-  refused TEXT NOT NULL DEFAULT '', segments INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0,
-  events INTEGER NOT NULL DEFAULT 0, forks INTEGER NOT NULL DEFAULT 0, mismatches INTEGER NOT NULL DEFAULT 0,
-  repeated INTEGER NOT NULL DEFAULT 0, clock TEXT, frontier_ms INTEGER,
-  received_at INTEGER NOT NULL DEFAULT 0, UNIQUE (grp, node, epoch));
-CREATE TABLE IF NOT EXISTS metric (
-  mid INTEGER PRIMARY KEY, sid INTEGER NOT NULL, alias INTEGER, device TEXT NOT NULL, name TEXT NOT NULL,
-  kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT, born INTEGER NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS metric_alias ON metric (sid, alias) WHERE alias IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS metric_name ON metric (sid, device, name) WHERE alias IS NULL;
-CREATE INDEX IF NOT EXISTS metric_point ON metric (device, name);
-CREATE TABLE IF NOT EXISTS point (
-  grp TEXT, node TEXT, device TEXT, name TEXT, kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT,
-  retired INTEGER NOT NULL, first_id INTEGER NOT NULL, PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS latest (
-  grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER NOT NULL, form INTEGER NOT NULL,
-  bits INTEGER NOT NULL, text TEXT, quality INTEGER NOT NULL, reason TEXT NOT NULL, epoch TEXT NOT NULL,
-  number INTEGER NOT NULL, idx INTEGER NOT NULL, id INTEGER NOT NULL,
-  PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS node (
-  grp TEXT, node TEXT, own INTEGER NOT NULL, sid INTEGER, bd_seq INTEGER, online INTEGER NOT NULL,
-  agent TEXT, config_hash TEXT, limits_hash TEXT, depth INTEGER, oldest_ms INTEGER, bytes INTEGER,
-  born_id INTEGER, foreign_n INTEGER NOT NULL DEFAULT 0, received_at INTEGER NOT NULL,
-  PRIMARY KEY (grp, node)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS device (
-  grp TEXT, node TEXT, device TEXT, t_max_ms INTEGER NOT NULL, span_ms INTEGER NOT NULL,
-  online INTEGER, PRIMARY KEY (grp, node, device)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS waiting_stream ON waiting (sid);
-CREATE TABLE IF NOT EXISTS rejected (
-  id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL, since INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS unchecked (
-  sid INTEGER, number INTEGER, id INTEGER, PRIMARY KEY (sid, number, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS event (
-  id INTEGER, idx INTEGER, known_at INTEGER NOT NULL, sid INTEGER NOT NULL, number INTEGER NOT NULL,
-  time_ms INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (id, idx)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS session (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS frontier (
-  sid INTEGER, id INTEGER, frontier_ms INTEGER NOT NULL, PRIMARY KEY (sid, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS conflict (
-  grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
-  PRIMARY KEY (grp, node, device, name, time_ms)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS skipped (id INTEGER PRIMARY KEY, problem TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS rebound (
-  id INTEGER, alias INTEGER, sid INTEGER NOT NULL, bound TEXT NOT NULL, claimed TEXT NOT NULL,
-  PRIMARY KEY (id, alias)) WITHOUT ROWID;
-"""
-TABLES: Final = (
-    *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected", "unchecked"),
-    *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped"),
-)
-"""Every table, as compared by a rebuild."""
-
 _NODES: Final = """
 SELECT s.grp, s.node, s.epoch, s.sid = n.sid, s.own, n.online, s.ranges, s.refused, s.segments, s.readings,
   s.events, s.forks, s.mismatches, s.repeated, (SELECT count(*) FROM waiting w WHERE w.sid = s.sid), s.clock,
-  s.frontier_ms, n.agent, n.config_hash, n.limits_hash, n.depth, n.oldest_ms, n.bytes, s.received_at
+  s.frontier_ms, n.agent, n.config_hash, n.limits_hash, n.depth, n.oldest_ms, n.bytes, s.received_at,
+  s.lost, s.lost_readings, s.clock_steps
 FROM stream s JOIN node n USING (grp, node) ORDER BY s.sid = n.sid DESC, s.grp, s.node, s.sid
 """
 
@@ -140,6 +83,8 @@ class MetricInfo:
     period_ms: int | None
     profile: str | None
     born: int
+    wire: str | None = None
+    """The name under which it travels when that is not its own (an alias that no block can carry)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +117,10 @@ class NodeView:
     config_hash: str | None
     limits_hash: str | None
     last_seen_ns: int
+    lost: list[Range] = field(default_factory=list)
+    """Numbers that the gateway declared lost and that never came; `lost_readings` were in them."""
+    lost_readings: int = 0
+    clock_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +167,7 @@ class Projection:
         self._ledger = ledger
         self._live = live
         self._readers = Readers(path)
+        self.told = ToldByNodes(self._readers, ledger)
 
     def close(self) -> None:
         """Close the read connections."""
@@ -246,7 +196,7 @@ class Projection:
         """(epoch, metric) of every binding of this point, oldest first."""
         rows = self._readers.rows(
             "SELECT s.epoch, m.mid, m.sid, m.alias, m.device, m.name, m.kind, m.unit, m.period_ms, m.profile,"
-            " m.born FROM metric m JOIN stream s USING (sid)"
+            " m.born, m.wire FROM metric m JOIN stream s USING (sid)"
             " WHERE m.device = ? AND m.name = ? AND s.grp = ? AND s.node = ? ORDER BY m.born, m.mid",
             (point.device, point.name, point.group, point.node),
         )
@@ -261,8 +211,13 @@ class Projection:
         return int(rows[0][0]) if rows else 0
 
     def rejected(self, *, upto: int) -> set[int]:
-        """Entries whose content was known at `upto` not to be what their digest says."""
-        rows = self._readers.rows("SELECT id FROM rejected WHERE since <= ?", (upto,))
+        """Entries that give no readings: their content was known at `upto` not to be what their digest
+        says, or they are another entry's segment under a new number.
+        """
+        rows = self._readers.rows(
+            "SELECT id FROM rejected WHERE since <= ?1 UNION SELECT id FROM dropped WHERE since <= ?1",
+            (upto,),
+        )
         return {int(row[0]) for row in rows}
 
     def sessions(self, ids: list[int]) -> dict[int, str]:
@@ -355,6 +310,9 @@ class Projection:
             config_hash=config_hash if current else None,
             limits_hash=limits_hash if current else None,
             last_seen_ns=last_seen_ns,
+            lost=NumberSet.parse(row[24]).ranges,
+            lost_readings=row[25],
+            clock_steps=row[26],
         )
 
     def events(self, *, after: int = 0, upto: int | None = None) -> list[EventRow]:
@@ -413,8 +371,8 @@ def numbers_of(text: str) -> tuple[int, ...]:
 def metric_info(row: Row) -> MetricInfo:
     """A row of `metric`, its columns in the table's order."""
     mid, sid, alias, device, name, kind = row[:6]
-    unit, period_ms, profile, born = row[6:10]
-    return MetricInfo(mid, sid, alias, device, name, Kind(kind), unit, period_ms, profile, born)
+    unit, period_ms, profile, born, wire = row[6:11]
+    return MetricInfo(mid, sid, alias, device, name, Kind(kind), unit, period_ms, profile, born, wire)
 
 
 def _event_row(row: Row) -> EventRow:

@@ -243,6 +243,9 @@ def rows_of(block: Block, metrics: Iterable[MetricInfo]) -> Iterable[tuple[Metri
             at = np.flatnonzero(block.key == np.uint64(metric.alias))
             if len(at):
                 yield metric, at
+        if metric.wire is not None and metric.wire in block.names:
+            key = np.uint64(-block.names.index(metric.wire) & _MASK)
+            yield metric, np.flatnonzero(block.key == key)
     if newest is not None and newest.name in block.names:
         key = np.uint64(-block.names.index(newest.name) & _MASK)
         yield newest, np.flatnonzero(block.key == key)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.identity.times import Span
-from collector.judge.coverage import Coverage, slot_starts, slots_of, total
+from collector.judge.columns import Absent
+from collector.judge.coverage import Coverage, causes_of, slot_starts, slots_of, total
 from tests.unit.identity_site import Columns, columns
 
 PERIOD = 100
@@ -106,3 +107,29 @@ def test_a_steady_sensor_has_exactly_the_slots_that_are_due(
     held = columns([(phase + k * PERIOD, 1.0, "") for k in range(n)])
     due = sum(1 for k in range(-10, 200) if start <= phase + k * PERIOD < start + length)
     assert judge(held, start, start + length, None).slots == due
+
+
+absences = st.lists(
+    st.builds(
+        Absent,
+        st.integers(-400, 5500),
+        st.none() | st.integers(-400, 5500),
+        st.sampled_from(["down", "away"]),
+    ),
+    max_size=4,
+)
+
+
+@given(timelines, cuts, frontiers, absences)
+@settings(max_examples=300, deadline=None)
+def test_absences_take_only_from_what_is_pending_and_causes_sum_to_missing(
+    rows: list[tuple[int, float | None, str]], at: list[int], frontier: int | None, declared: list[Absent]
+) -> None:
+    held, span = columns(rows), Span(at[0], at[-1])
+    without = slots_of(held, span, period_ns=PERIOD, frontier_ns=frontier)
+    found = slots_of(held, span, period_ns=PERIOD, frontier_ns=frontier, absences=declared)
+    causes = causes_of(held, span, period_ns=PERIOD, frontier_ns=frontier, absences=declared)
+    assert (found.slots, found.present, found.faulty) == (without.slots, without.present, without.faulty)
+    assert found.late_pending <= without.late_pending
+    assert sum(causes.values()) == found.missing
+    assert min(causes.values(), default=1) > 0

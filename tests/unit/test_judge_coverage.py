@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from collector.identity.times import NS_PER_S, Span
-from collector.judge.coverage import Coverage, slots_of, unassigned_slots, unusable_stretches
+from collector.judge.columns import Absent
+from collector.judge.coverage import (
+    UNEXPLAINED,
+    Coverage,
+    causes_of,
+    slots_of,
+    unassigned_slots,
+    unusable_stretches,
+)
 from tests.unit.identity_site import columns
 
 S = NS_PER_S
@@ -42,6 +50,36 @@ def test_hidden_slots_are_missing_up_to_the_frontier_and_late_pending_beyond() -
     assert judge(rows, 60, frontier_s=30) == Coverage(present=2, missing=2, late_pending=2)
     assert judge(rows, 60, frontier_s=5) == Coverage(present=2, late_pending=4)
     assert judge(rows, 60, frontier_s=500) == Coverage(present=2, missing=4)
+
+
+def absent(from_s: float, to_s: float | None, reason: str = "timeout") -> Absent:
+    return Absent(BASE + int(from_s * S), None if to_s is None else BASE + int(to_s * S), reason)
+
+
+def test_a_declared_absence_is_missing_at_once_with_its_cause() -> None:
+    rows = columns(timeline((0, ""), (10, "exception_6"), (20, "")))
+    span = Span(BASE, BASE + 120 * S)
+    absences = [absent(60, None, "agent_down"), absent(35, 75)]
+
+    def states(frontier_s: float) -> tuple[Coverage, dict[str, int]]:
+        due = BASE + int(frontier_s * S)
+        return (
+            slots_of(rows, span, period_ns=10 * S, frontier_ns=due, absences=absences),
+            causes_of(rows, span, period_ns=10 * S, frontier_ns=due, absences=absences),
+        )
+
+    told = {"agent_down": 4, "exception_6": 1, "timeout": 4}
+    assert states(25) == (Coverage(present=2, missing=1 + 8, late_pending=1), told)
+    assert states(55) == (Coverage(present=2, missing=1 + 9), {**told, UNEXPLAINED: 1})
+    assert states(500) == states(55)
+
+
+def test_an_absence_around_readings_hides_none_of_them() -> None:
+    rows = columns(timeline((0, ""), (10, ""), (40, "")))
+    covered = slots_of(
+        rows, Span(BASE, BASE + 60 * S), period_ns=10 * S, frontier_ns=BASE, absences=[absent(-50, 90)]
+    )
+    assert covered == Coverage(present=3, missing=3)
 
 
 def test_a_gap_between_readings_beyond_the_frontier_is_pending_too() -> None:

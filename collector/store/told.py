@@ -1,0 +1,265 @@
+"""What gateways told of themselves and what their messages show: absences, and incidents worth a person.
+
+Owns these questions to projection.db and the ledger, at a ledger id. Must not know how an exception is
+shown, nor who judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from collector.identity.exceptions import ExceptionKind, Incident
+from collector.identity.times import NS_PER_S, utc_text
+from collector.judge.columns import Absent
+from collector.store.database import Readers, Row
+from collector.store.ledger import Ledger
+from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, parse_event
+from gateway.contract.reading import PointName
+from gateway.contract.receipts import ranges_of
+
+EVERY_POINT: Final = "*"
+"""In place of a point: the absence is the whole node's."""
+SHOWN_MAX: Final = 1_000
+"""Incidents of one kind in an answer, the newest: more of one kind are one fault seen often."""
+LISTED_MAX: Final = 20
+"""Ranges named in one line of evidence."""
+TURNS_MIN: Final = 2
+"""A B A could be a disk that was swapped and swapped back; A B A B are two gateways."""
+FILLING_PERCENT: Final = 80
+"""Below, a filling outbox is told on /nodes alone."""
+
+
+class ToldByNodes:
+    """Blocking; any thread may ask."""
+
+    def __init__(self, readers: Readers, ledger: Ledger) -> None:
+        self._readers = readers
+        self._ledger = ledger
+
+    def absences(self, point: PointName, *, from_ns: int, to_ns: int, upto: int) -> list[Absent]:
+        """Declared absences of a point that meet [from, to), by start, as known at ledger id `upto`.
+
+        Of the statements under one id the closed one counts, whichever came first.
+        """
+        rows = self._readers.rows(
+            "SELECT name, from_ns, to_ns, reason FROM absence WHERE grp = ? AND node = ? AND point IN (?, ?)"
+            " AND from_ns < ? AND id <= ? ORDER BY to_ns IS NOT NULL, id, idx",
+            (point.group, point.node, f"{point.device}/{point.name}", EVERY_POINT, to_ns, upto),
+        )
+        found = {row[0]: Absent(*row[1:]) for row in rows}
+        met = [one for one in found.values() if one.to_ns is None or one.to_ns > from_ns]
+        return sorted(met, key=lambda one: (one.from_ns, one.to_ns or to_ns, one.reason))
+
+    def incidents(self, *, upto: int) -> list[Incident]:
+        """Everything known at ledger id `upto`."""
+        found: list[Incident] = []
+        for ask in (self._events, self._twins, self._refused, self._rebound, self._junk, self._restored):
+            found.extend(ask(upto))
+        return found
+
+    # --- what was told ----------------------------------------------------------------------------
+
+    def _rows(self, sql: str, *parameters: int | str) -> list[Row]:
+        return self._readers.rows(sql, parameters)
+
+    def _events(self, upto: int) -> Iterator[Incident]:
+        filling: dict[str, Incident] = {}
+        rows = self._rows(
+            "SELECT s.grp, s.node, s.epoch, min(e.id), e.known_at, e.text"
+            " FROM event e JOIN stream s USING (sid)"
+            " WHERE e.kind IN ('loss', 'rolled_back', 'clock_step', 'outbox_filling') AND e.id <= ? AND s.own"
+            " GROUP BY e.kind, e.name ORDER BY 4 DESC LIMIT ?",
+            upto,
+            SHOWN_MAX,
+        )
+        for group, node, _, _, known_ns, text in reversed(rows):
+            subject = f"node:{group}/{node}"
+            match event := parse_event(text):
+                case Loss():
+                    yield _loss(event, subject, known_ns)
+                case RolledBack():
+                    yield _rolled_back(event, subject, known_ns)
+                case ClockStep():
+                    yield _clock_step(event, subject, known_ns)
+                case OutboxFilling():
+                    opened = filling.pop(subject, None)
+                    if event.percent >= FILLING_PERCENT:
+                        since_ns = known_ns if opened is None else opened.known_ns
+                        filling[subject] = _filling(event, subject, since_ns)
+                case _:
+                    pass
+        yield from filling.values()
+
+    # --- what messages show -----------------------------------------------------------------------
+
+    def _twins(self, upto: int) -> Iterator[Incident]:
+        rows = self._rows(
+            "SELECT s.grp, s.node, s.epoch, o.epoch, t.id FROM twin t JOIN stream s USING (sid)"
+            " JOIN stream o ON o.sid = t.other WHERE t.id <= ? ORDER BY t.id",
+            upto,
+        )
+        turns: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            turns.setdefault((row[0], row[1]), []).append(row)
+        for (group, node), found in turns.items():
+            if len(found) < TURNS_MIN:
+                continue
+            _, _, epoch, other, entry_id = found[TURNS_MIN - 1]
+            yield Incident(
+                kind=ExceptionKind.DUPLICATE_NODE,
+                subject=f"node:{group}/{node}",
+                about=tuple(sorted((epoch, other))),
+                evidence=(
+                    f"live segments of epochs {epoch} and {other} take turns ({len(found)} times)",
+                    f"ledger:{entry_id}",
+                ),
+                known_ns=self._known_ns(entry_id),
+            )
+
+    def _refused(self, upto: int) -> Iterator[Incident]:
+        rows = self._rows(
+            "SELECT s.grp, s.node, s.epoch, r.number, r.since, r.healed"
+            " FROM refusal r JOIN stream s USING (sid)"
+            " WHERE r.since <= ? ORDER BY r.since DESC LIMIT ?",
+            upto,
+            SHOWN_MAX,
+        )
+        by_epoch: dict[tuple[str, str, str], list[tuple[int, int, bool]]] = {}
+        for group, node, epoch, number, since, healed in reversed(rows):
+            done = healed is not None and healed <= upto
+            by_epoch.setdefault((group, node, epoch), []).append((number, since, done))
+        for (group, node, epoch), found in by_epoch.items():
+            open_ = [number for number, _, done in found if not done]
+            numbers = open_ or [number for number, _, _ in found]
+            state = "are awaited whole" if open_ else "have come whole since"
+            yield Incident(
+                kind=ExceptionKind.REFUSED,
+                subject=f"node:{group}/{node}",
+                about=(epoch,),
+                evidence=(
+                    f"the content of segments {epoch}/{_listed(numbers)} was not usable; they {state}",
+                ),
+                known_ns=self._known_ns(found[0][1]),
+                resolved=not open_,
+            )
+
+    def _rebound(self, upto: int) -> Iterator[Incident]:
+        rows = self._rows(
+            "SELECT s.grp, s.node, s.epoch, r.alias, r.bound, r.claimed, min(r.id) FROM rebound r"
+            " JOIN stream s USING (sid) WHERE r.id <= ?"
+            " GROUP BY r.sid, r.alias, r.claimed ORDER BY 7 LIMIT ?",
+            upto,
+            SHOWN_MAX,
+        )
+        for group, node, epoch, alias, bound, claimed, entry_id in rows:
+            yield Incident(
+                kind=ExceptionKind.REBOUND,
+                subject=f"node:{group}/{node}",
+                about=(epoch, alias, claimed),
+                evidence=(
+                    f"alias {alias} of epoch {epoch} is bound to {bound}",
+                    f"a later birth claims it for {claimed}",
+                    f"ledger:{entry_id}",
+                ),
+                known_ns=self._known_ns(entry_id),
+            )
+
+    def _junk(self, upto: int) -> Iterator[Incident]:
+        for one in self._ledger.junk(upto=upto):
+            evidence = [f"{one.kept} different messages could not be read and are kept, {one.bytes} bytes"]
+            if one.dropped:
+                evidence.append(f"{one.dropped} more in the same day were not kept: over the limit")
+            yield Incident(
+                kind=ExceptionKind.QUARANTINE,
+                subject=f"node:{one.group}/{one.node}",
+                about=(),
+                evidence=tuple(evidence),
+                known_ns=self._known_ns(one.first_id),
+            )
+
+    def _restored(self, upto: int) -> Iterator[Incident]:
+        for one in self._ledger.restores():
+            if one.ledger > upto:
+                continue
+            yield Incident(
+                kind=ExceptionKind.RESTORED,
+                subject=f"ledger:{one.from_ledger}",
+                about=(str(one.restored_ns),),
+                evidence=(
+                    f"put back at {utc_text(one.restored_ns)} from a backup of {one.backup_created}",
+                    f"positions after L{one.ledger}.J{one.journal} that were given out before are void",
+                ),
+                known_ns=one.restored_ns,
+            )
+
+    def _known_ns(self, entry_id: int) -> int:
+        return self._ledger.known_at(entry_id) or 0
+
+
+# --- wording ----------------------------------------------------------------------------------------
+
+
+def _loss(event: Loss, subject: str, known_ns: int) -> Incident:
+    return Incident(
+        kind=ExceptionKind.LOSS,
+        subject=subject,
+        about=(event.id,),
+        evidence=(
+            f"segments {event.epoch}/{_ranges(event.ranges)} will not come: {event.cause}",
+            f"{event.readings} readings were in them",
+            f"event:{event.id}",
+        ),
+        known_ns=known_ns,
+    )
+
+
+def _rolled_back(event: RolledBack, subject: str, known_ns: int) -> Incident:
+    moved = sum(last - first + 1 for first, last in event.moved)
+    return Incident(
+        kind=ExceptionKind.ROLLED_BACK,
+        subject=subject,
+        about=(event.old_epoch, event.new_epoch),
+        evidence=(
+            f"epoch {event.old_epoch} had receipts up to {event.upto}",
+            f"its outbox only reached {event.last_number}; epoch {event.new_epoch} goes on",
+            f"{moved} segments without receipt go again under new numbers; repeats are dropped",
+            f"event:{event.id}",
+        ),
+        known_ns=known_ns,
+    )
+
+
+def _clock_step(event: ClockStep, subject: str, known_ns: int) -> Incident:
+    before, after = (utc_text(int(time.timestamp() * NS_PER_S)) for time in (event.before, event.after))
+    return Incident(
+        kind=ExceptionKind.CLOCK_STEP,
+        subject=subject,
+        about=(event.id,),
+        evidence=(
+            f"the gateway's clock was set by {event.step_s:+.3f} s, from {before} to {after}",
+            f"event:{event.id}",
+        ),
+        known_ns=known_ns,
+    )
+
+
+def _filling(event: OutboxFilling, subject: str, known_ns: int) -> Incident:
+    left = "" if event.full_in_s is None else f", full in {event.full_in_s / 3600:.1f} h"
+    return Incident(
+        kind=ExceptionKind.OUTBOX_FILLING,
+        subject=subject,
+        about=(),
+        evidence=(f"{event.bytes} of {event.bytes_max} bytes wait for their receipt{left}",),
+        known_ns=known_ns,
+    )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return _ranges(ranges_of(numbers))
+
+
+def _ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    texts = [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
+    more = f" and {len(texts) - LISTED_MAX} more ranges" if len(texts) > LISTED_MAX else ""
+    return ", ".join(texts[:LISTED_MAX]) + more
