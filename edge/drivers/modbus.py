@@ -108,7 +108,7 @@ class Poller:
         self._sink = sink
         self._slots = slots
         self._held_up = False
-        self._gone = False
+        self._gone = self._told_gone = False
         self._transport: Transport | None = None
         self._backoff = Backoff(first_s=PROBE_FIRST_S, max_s=PROBE_MAX_S)
         self._probe_ns = 0
@@ -165,6 +165,8 @@ class Poller:
             dead = error.reason in _DEVICE_FAULTS
             outcome = self._slots.failed(at, now) if dead else self._slots.refused(at, now)
             self._account(outcome, reason=error.reason)
+            if not dead and self._failures:
+                self._succeeded()
             return
         reason = self._trouble if self._trouble is not Reason.NONE else Reason.OVERRUN
         self._account(self._slots.answered(at, answer.mono_ns), reason=reason)
@@ -256,23 +258,21 @@ class Poller:
             cause = Reason(reason) if reason in _REASONS else Reason.AGENT_BUSY
             columns = [missed(key=self._keys[p.name], times_ms=times, reason=cause) for p in request.points]
             self._sink.put(self.device.id, columns, offset_ns=offset_ns)
+        for at, from_ns, to_ns in outcome.over:
+            some = [point.name for point in self.device.requests[at].points]
+            ends = {"from_ms": ms_up(from_ns + offset_ns), "to_ms": ms_up(to_ns + offset_ns)}
+            self._sink.was_absent(self.device.id, some, **ends, reason=reason)
         names = [point.name for point in self.device.points]
-        ends = [
-            None if ns is None else ms_up(ns + offset_ns) for ns in (outcome.opened_ns, outcome.closed_ns)
-        ]
-        match ends:
-            case [int(from_ms), int(to_ms)]:
-                self._sink.was_absent(self.device.id, names, from_ms=from_ms, to_ms=to_ms, reason=reason)
-            case [int(from_ms), None]:
-                self._sink.absent(self.device.id, names, from_ms=from_ms, reason=reason)
-                if not self._held_up:
-                    self._gone = True
-                    self._sink.presence(self.device.id, up=False)
-            case [None, int(to_ms)]:
-                self._sink.returned(self.device.id, names, to_ms=to_ms)
-                if self._gone:
-                    self._gone = False
-                    self._sink.presence(self.device.id, up=True)
+        if outcome.opened_ns is not None:
+            from_ms = ms_up(outcome.opened_ns + offset_ns)
+            self._sink.absent(self.device.id, names, from_ms=from_ms, reason=reason)
+            self._gone = not self._held_up
+        if outcome.closed_ns is not None:
+            self._gone = False
+            self._sink.returned(self.device.id, names, to_ms=ms_up(outcome.closed_ns + offset_ns))
+        if self._gone != self._told_gone:
+            self._told_gone = self._gone
+            self._sink.presence(self.device.id, up=not self._gone)
 
     def _store(self, request: Request, answer: Answer) -> None:
         times = np.array([ms_up(answer.wall_ns)], np.int64)

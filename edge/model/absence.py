@@ -23,13 +23,14 @@ LATE_SLOTS_MAX: Final = 60
 
 @dataclass(slots=True)
 class Outcome:
-    """What an attempt changed: slots to tell as missed, by request, and the ends of an absence.
+    """What an attempt changed: slots to tell as missed, by request, and absences.
 
-    `opened_ns` and `closed_ns` are due instants on the monotonic clock: `from` and `to`. With both the
-    absence is over already.
+    `opened_ns` and `closed_ns` are the ends of the device's absence, due instants on the monotonic clock;
+    `over` are (request, from, to) of single requests that were overtaken and are being answered again.
     """
 
     told: list[tuple[int, range]] = field(default_factory=list)
+    over: list[tuple[int, int, int]] = field(default_factory=list)
     opened_ns: int | None = None
     closed_ns: int | None = None
 
@@ -109,7 +110,10 @@ class DeviceSlots:
 
     def held_up(self) -> Outcome:
         """Nothing can be stored: from the next slot on all are folded."""
-        return Outcome() if self._from_ns is not None else Outcome(*self._enter())
+        outcome = Outcome()
+        if self._from_ns is None:
+            self._enter(outcome)
+        return outcome
 
     def released(self, mono_ns: int) -> Outcome:
         """Slots are owed again from the first one after this instant on."""
@@ -131,33 +135,36 @@ class DeviceSlots:
         self._proven.add(request)
 
     def _late(self, request: int, missed: range) -> Outcome:
-        """Missed slots of a device that lives: told, unless there are very many."""
-        if len(missed) <= LATE_SLOTS_MAX:
-            return Outcome([(request, missed)] if missed else [])
-        last = self.tracks[request].last
-        outcome = self._fold(request, missed, TOLD_MAX)
-        outcome.closed_ns = self._leave(missed.stop * self.tracks[request].period_ns, None)
-        self.tracks[request].last = max(last, self.tracks[request].last)
+        """Missed slots of a device that lives."""
+        outcome = Outcome()
+        self._tell(outcome, request, missed)
         return outcome
+
+    def _tell(self, outcome: Outcome, request: int, missed: range) -> None:
+        """Told one by one, unless there are very many."""
+        told = missed if len(missed) <= LATE_SLOTS_MAX else missed[:TOLD_MAX]
+        if told:
+            outcome.told.append((request, told))
+        if told != missed:
+            period_ns = self.tracks[request].period_ns
+            outcome.over.append((request, told.stop * period_ns, missed.stop * period_ns))
 
     def _fold(self, request: int, missed: range, room: int) -> Outcome:
         """Tell the first `room` of these slots; the device is absent from then on."""
-        told = missed[:room]
-        self.tracks[request].last = missed.start + len(told) - 1
-        others, from_ns = self._enter()
-        return Outcome([(request, told), *others] if told else others, opened_ns=from_ns)
+        outcome = Outcome()
+        self._tell(outcome, request, missed[:room])
+        self.tracks[request].last = missed.start + min(room, len(missed)) - 1
+        self._enter(outcome)
+        return outcome
 
-    def _enter(self) -> tuple[list[tuple[int, range]], int]:
+    def _enter(self, outcome: Outcome) -> None:
         """Slots due no later than the last one accounted for are told; `from` is the next one due."""
         upto_ns = max(track.last * track.period_ns for track in self.tracks)
-        told: list[tuple[int, range]] = []
         for at, track in enumerate(self.tracks):
             owed = range(track.last + 1, slot_of(upto_ns, track.period_ns) + 1)
-            if owed:
-                told.append((at, owed))
-                track.last = owed[-1]
-        self._from_ns = min(track.due_ns for track in self.tracks)
-        return told, self._from_ns
+            self._tell(outcome, at, owed)
+            track.last = max([track.last, *owed[-1:]])
+        self._from_ns = outcome.opened_ns = min(track.due_ns for track in self.tracks)
 
     def _leave(self, to_ns: int, request: int | None) -> int:
         """Slots due before `to` are folded, all others owed; `request` has given its slot."""
