@@ -3,12 +3,15 @@
 .PHONY: demo test check bench soak fuzz
 BIN := .venv/bin
 READY := .venv/.ready
+# The soak's shim is compiled when it runs: gcc and the C library's headers.
+COMPILES := echo '\#include <stdio.h>' | gcc -E - >/dev/null 2>&1
 
 demo: $(READY)
 	@$(BIN)/telomere demo $(ARGS)
 
 test: $(READY)
 	@deploy/bootstrap.sh apt mosquitto chromium
+	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	$(BIN)/pytest $(ARGS)
 
 # Every step runs, so that all faults are seen at once; the exit code is 1 if any failed.
@@ -19,7 +22,15 @@ check: $(READY)
 	done; \
 	exit $$failed
 
-bench soak fuzz:
+# A campaign of faults, judged against the truth (docs/soak.md).
+soak: SECONDS ?= 120
+soak: SEED ?= 1
+soak: $(READY)
+	@deploy/bootstrap.sh apt mosquitto
+	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+bench fuzz:
 	@echo "make $@: not built yet" >&2; exit 2
 
 $(READY): uv.lock pyproject.toml deploy/bootstrap.sh
