@@ -224,6 +224,7 @@ class Session:
         self._retry_at = 0.0
         self._online_at: float | None = None
         self._status_at = float("inf")
+        self._owes_status = False
         self._lost_segments: int | None = None
 
     # -- the connection
@@ -248,6 +249,7 @@ class Session:
             self._online_at = now
             self._status_at = now + STATUS_INTERVAL_S
             self.window.restart(last_number=last_number, now=now)
+            self._owes_status = not self.window.caught_up
         else:
             self.window.appended(last_number)
             self.window.all_due(now=now)
@@ -376,7 +378,9 @@ class Session:
             effects.append(Alarm(Concern.PARKED, f"segments {listed} stay unanswered while others settle"))
         if resend:
             effects.append(SendSegments(tuple(resend), historical=True))
-        if now >= self._status_at:
+        drained = self._owes_status and self.window.caught_up and not self.window.flights
+        if drained or now >= self._status_at:
+            self._owes_status = self._owes_status and not drained
             self._status_at = now + STATUS_INTERVAL_S
             effects.append(SendStatus())
         fetch = self.window.wants(now=now)

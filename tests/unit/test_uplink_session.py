@@ -23,7 +23,7 @@ from gateway.uplink.session import (
     State,
     Subscribe,
 )
-from gateway.uplink.window import Window
+from gateway.uplink.window import Fetch, Item, Window
 
 EPOCH = "00112233aabbccdd"
 
@@ -160,6 +160,23 @@ def test_status_is_said_every_thirty_seconds_of_a_connection() -> None:
     assert session.tick(now=STATUS_INTERVAL_S - 0.1) == []
     assert session.tick(now=STATUS_INTERVAL_S) == [SendStatus()]
     assert session.tick(now=STATUS_INTERVAL_S + 1) == []
+
+
+def test_a_drained_backlog_is_said_at_once() -> None:
+    session = make()
+    assert session.tick(now=0.0) == [Connect()]
+    session.connected()
+    session.subscribed()
+    session.born(last_number=2, now=0.0)
+    (fetch,) = session.tick(now=0.0)
+    assert isinstance(fetch, Fetch)
+    session.offered(fetch, [Item(1, 100, 10), Item(2, 100, 10)], now=0.0)
+    while isinstance(effect := next(iter(session.tick(now=0.1)), None), Fetch):
+        session.offered(effect, [], now=0.1)
+    assert effect is None, "both are on their way: nothing to say yet"
+    session.settlement(Settlement(newly=2, upto=2, settled=((1, 2),)), now=0.2)
+    assert session.tick(now=0.2) == [SendStatus()]
+    assert session.tick(now=0.3) == []
 
 
 def test_the_configuration_has_the_documented_defaults() -> None:
