@@ -57,6 +57,12 @@ class Mosquitto:
         """Its address as a Link takes it."""
         return Broker.parse(self.url)
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Returns when it accepts connections."""
         path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
