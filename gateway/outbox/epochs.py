@@ -99,8 +99,9 @@ def to_declare(db: apsw.Connection) -> tuple[str, ...]:
 def renewal(db: apsw.Connection, *, moved: int = 0) -> Renewal:
     """What a session must know of the epochs as they are."""
     known = spans(db)
-    last = known[-1]
-    return Renewal(last.epoch, frozenset(s.epoch for s in known), last.base + last.last_number, moved)
+    sent: int = sql.only(db, "SELECT sent_place FROM state")[0]
+    last = known[-1].base + known[-1].last_number
+    return Renewal(known[-1].epoch, frozenset(span.epoch for span in known), last, sent, moved)
 
 
 def begin(db: apsw.Connection, *, cause: str, ended: str, now_ns: int) -> tuple[Renewal, list[int]]:
@@ -121,7 +122,8 @@ def begin(db: apsw.Connection, *, cause: str, ended: str, now_ns: int) -> tuple[
         (old.epoch, old.base, old.last_number, old.ledger, old.upto, now_ns, cause),
     )
     db.execute(
-        "UPDATE state SET epoch = ?, base = ?, last_number = 0, last_digest = ?, upto = 0, beyond_upto = 0",
+        "UPDATE state SET epoch = ?1, base = ?2, sent_place = ?2, last_number = 0, last_digest = ?3,"
+        " upto = 0, beyond_upto = 0",
         (new, last, NO_PREVIOUS),
     )
     moved, damaged = _renumber(db, old, until=last)

@@ -197,11 +197,15 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A new epoch began: `epochs` are all that this store speaks of now, `moved` segments got new numbers."""
+    """The epochs of a store: the current one, all that it speaks of, and how many `moved` into a new one.
+
+    Nothing above `sent_place` was ever sent, by no process.
+    """
 
     epoch: str
     epochs: frozenset[str]
     last_place: int
+    sent_place: int
     moved: int
 
 

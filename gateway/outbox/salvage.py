@@ -233,8 +233,8 @@ def _write_epochs(new: apsw.Connection, found: Salvaged, *, now_ns: int) -> None
             ),
         )
     new.execute(
-        "UPDATE state SET base = ?, depth_segments = ?, depth_readings = ?, depth_bytes = ?,"
-        " kept_bytes = ?5, appended_bytes = ?5",
+        "UPDATE state SET base = ?1, sent_place = ?1, depth_segments = ?2, depth_readings = ?3,"
+        " depth_bytes = ?4, kept_bytes = ?5, appended_bytes = ?5",
         (base, found.unsettled, found.readings, found.unsettled_bytes, found.bytes),
     )
 

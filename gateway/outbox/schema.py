@@ -41,7 +41,7 @@ CREATE TABLE state (
     readings_sampled INTEGER NOT NULL DEFAULT 0, sampled_before INTEGER NOT NULL DEFAULT 0,
     readings_lost INTEGER NOT NULL DEFAULT 0,
     base INTEGER NOT NULL DEFAULT 0, segments_lost INTEGER NOT NULL DEFAULT 0,
-    fill_level INTEGER NOT NULL DEFAULT 0
+    fill_level INTEGER NOT NULL DEFAULT 0, sent_place INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE segment (
     place INTEGER PRIMARY KEY,
@@ -82,9 +82,11 @@ CREATE INDEX segment_quarantined ON segment (place) WHERE quarantined_ns IS NOT 
 ALTER TABLE state ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE state ADD COLUMN segments_lost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE state ADD COLUMN fill_level INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN sent_place INTEGER NOT NULL DEFAULT 0;
+UPDATE state SET sent_place = last_number;
 {_PAST}
 PRAGMA user_version = 2;
-"""
+"""  # noqa: S608 (constants)
 
 
 def upgrade(db: apsw.Connection) -> None:

@@ -98,7 +98,7 @@ class Outbox:
         self.recovery: Final = opened.recovery
         """What was moved aside by this opening; `last_recovery` also tells of an earlier one."""
         self.opened: Final = self.epochs()
-        """How it was found: an earlier process may have sent all up to the last place of then."""
+        """How it was found; what an earlier process may have sent is part of that."""
 
     @property
     def epoch(self) -> str:
@@ -225,6 +225,11 @@ class Outbox:
                 "UPDATE segment SET attempts = attempts + 1 WHERE place = ?",
                 ((place,) for place in places),
             )
+
+    def note_sending(self, place: int) -> None:
+        """Nothing above `place` was sent yet; on the disk before it returns. Call it before sending there."""
+        with self._writing("noting what is sent"):
+            self._db.execute("UPDATE state SET sent_place = ?", (place,))
 
     def park(self, place: int) -> None:
         """Take an unsettled segment out of the ordinary order (kept, alarmed, sent hourly)."""

@@ -7,12 +7,12 @@ log of loss and return. Must not decide anything that `session` or `window` can 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import structlog
@@ -30,6 +30,7 @@ from gateway.uplink.session import (
     Connect,
     Disconnect,
     Effect,
+    NoteSending,
     Park,
     SendBirths,
     SendSegments,
@@ -39,6 +40,7 @@ from gateway.uplink.session import (
     State,
     Subscribe,
 )
+from gateway.uplink.view import UplinkView
 from gateway.uplink.window import Fetch, Item, Window
 
 if TYPE_CHECKING:
@@ -63,25 +65,6 @@ FAREWELL_S: Final = 2.5
 NDEATH_TIMEOUT_S: Final = 1.0
 
 _log: Final = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UplinkView:
-    """Figures for status displays. Counters run since the process started."""
-
-    state: State
-    connections: int
-    failures: int
-    in_flight_segments: int
-    in_flight_bytes: int
-    window_bytes: int
-    caught_up: bool
-    segments_sent: int
-    segments_historical: int
-    receipts: int
-    receipts_foreign: int
-    round_trip_s: float
-    reason: str
 
 
 class Uplink:
@@ -114,7 +97,7 @@ class Uplink:
         self._session = Session(
             epoch=outbox.epoch,
             epochs=outbox.opened.epochs,
-            sent_place=outbox.opened.last_place,
+            sent_place=outbox.opened.sent_place,
             window=window,
             draw=draw,
             receipt_host=config.receipt_host,
@@ -202,6 +185,8 @@ class Uplink:
         finally:
             stopping.cancel()
             tending.cancel()
+            with contextlib.suppress(OutboxError):  # what is noted says more was sent: that does no harm
+                await self._ask(self._outbox.note_sending, self._session.sent_place)
             self._outbox_thread.shutdown(wait=False)
 
     async def _until_stopped(
@@ -366,9 +351,8 @@ class Uplink:
                 self._the_link().publish(*self._messages.status(status, sent_ms=self._now_ms()))
             case BeginEpoch():
                 return await self._begin_epoch(effect.ended)
-            case Park():
-                for place in effect.numbers:
-                    await self._ask(self._outbox.park, place)
+            case NoteSending() | Park():
+                await self._have_noted(effect)
             case Alarm():
                 self._alarm(effect)
             case Disconnect():  # `_serve` leaves when it sees the state
@@ -431,6 +415,13 @@ class Uplink:
         await link.drained(timeout_s=SEND_TIMEOUT_S)
         if self._config.receipts == "optional":
             await self._settle_published(effect.numbers)
+
+    async def _have_noted(self, effect: NoteSending | Park) -> None:
+        if isinstance(effect, NoteSending):
+            await self._ask(self._outbox.note_sending, effect.place)
+            return
+        for place in effect.numbers:
+            await self._ask(self._outbox.park, place)
 
     async def _settle(self, receipt: Receipt) -> list[Effect]:
         self._receipts += 1

@@ -19,6 +19,11 @@ from gateway.uplink.window import Fetch, Item, Lane, Window
 
 STATUS_INTERVAL_S: Final = 30.0
 """Status NDATA is for dashboards: more often would be noise."""
+HOLD_S: Final = 1.0
+"""After the births of a connection data waits so long for the collector's word on what it has: a store that
+was rolled back is then known before its numbers are used a second time, and nothing is sent in vain."""
+NOTED_AHEAD: Final = 64
+"""The outbox notes so many places ahead as sent: one write to its disk for so many live segments."""
 STEADY_S: Final = 10.0
 """A connection that stood this long was a success: the next pause starts small again."""
 
@@ -118,6 +123,13 @@ class SendSegments:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteSending:
+    """Have the outbox remember that segments up to this place may have been sent, before they are."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class SendStatus:
     """Publish the outbox's figures."""
 
@@ -163,6 +175,7 @@ Effect: TypeAlias = (
     | Subscribe
     | SendBirths
     | SendSegments
+    | NoteSending
     | SendStatus
     | Settle
     | Park
@@ -211,7 +224,7 @@ class Session:
     ) -> None:
         self.epoch = epoch
         self.epochs = epochs | {epoch}
-        self.sent_place = sent_place
+        self.sent_place = self._noted_place = sent_place
         self.window = window
         self.state = State.DISCONNECTED
         self.foreign_receipts = 0
@@ -226,6 +239,7 @@ class Session:
         self._status_at = float("inf")
         self._owes_status = False
         self._lost_segments: int | None = None
+        self._hold_until = 0.0
 
     # -- the connection
 
@@ -250,6 +264,8 @@ class Session:
             self._status_at = now + STATUS_INTERVAL_S
             self.window.restart(last_number=last_number, now=now)
             self._owes_status = not self.window.caught_up
+            if self._receipts_required and last_number > self.sent_place:
+                self._hold_until = now + HOLD_S
         else:
             self.window.appended(last_number)
             self.window.all_due(now=now)
@@ -310,6 +326,7 @@ class Session:
     def settlement(self, done: Settlement, *, now: float) -> list[Effect]:
         """What the outbox made of a receipt."""
         window = self.window
+        self._hold_until = now
         window.settled(done.settled, now=now)
         window.again(done.resend, now=now)
         window.park(done.parked, now=now)
@@ -323,6 +340,7 @@ class Session:
     def renewed(self, done: Renewal, *, now: float) -> list[Effect]:
         """The outbox began another epoch: everything is backlog again, and the births come first."""
         self.epoch, self.epochs = done.epoch, done.epochs
+        self.sent_place = self._noted_place = done.sent_place
         if self.state is not State.ONLINE:
             return []
         self.window.restart(last_number=done.last_place, now=now)
@@ -361,14 +379,22 @@ class Session:
         if self.state is not State.ONLINE:
             return []
         numbers = self.window.offered(fetch, items, now=now)
-        self.sent_place = max(self.sent_place, *numbers, 0)
-        return [SendSegments(tuple(numbers), historical=fetch.lane is Lane.BACKLOG)] if numbers else []
+        if not numbers:
+            return []
+        effects: list[Effect] = []
+        self.sent_place = max(self.sent_place, numbers[-1])
+        if self.sent_place > self._noted_place:
+            self._noted_place = max(self.sent_place + NOTED_AHEAD, self.window.backlog_end)
+            effects.append(NoteSending(self._noted_place))
+        return [*effects, SendSegments(tuple(numbers), historical=fetch.lane is Lane.BACKLOG)]
 
     def tick(self, *, now: float) -> list[Effect]:
         """What is due now: a connection attempt, re-sends, a status, the next fetch."""
         if self.state is State.DISCONNECTED:
             return self._move(Happening.RETRY, [Connect()]) if now >= self._retry_at else []
         if self.state is not State.ONLINE:
+            return []
+        if now < self._hold_until:
             return []
         effects: list[Effect] = []
         resend, park = self.window.due(now=now)
@@ -394,6 +420,8 @@ class Session:
             return max(now, self._retry_at)
         if self.state is not State.ONLINE:
             return float("inf")
+        if now < self._hold_until:
+            return self._hold_until
         return max(now, min(self._status_at, self.window.next_at(now=now)))
 
     def _move(self, happening: Happening, effects: list[Effect]) -> list[Effect]:

@@ -138,6 +138,11 @@ class Window:
         """Whether everything known was sent at least once on this connection."""
         return self._live_after >= self.last_number and self._backlog_after >= self._backlog_until
 
+    @property
+    def backlog_end(self) -> int:
+        """The last place of the backlog."""
+        return self._backlog_until
+
     # -- inputs
 
     def restart(self, *, last_number: int, now: float) -> None:

@@ -225,7 +225,10 @@ def test_a_file_of_the_first_version_is_taken_over_in_place(tmp_path: Path) -> N
         "ALTER TABLE segment RENAME COLUMN place TO number",
         "ALTER TABLE body RENAME COLUMN place TO number",
         "ALTER TABLE alias RENAME COLUMN last_place TO last_number",
-        *(f"ALTER TABLE state DROP COLUMN {name}" for name in ("base", "segments_lost", "fill_level")),
+        *(
+            f"ALTER TABLE state DROP COLUMN {name}"
+            for name in ("base", "segments_lost", "fill_level", "sent_place")
+        ),
         "DROP TABLE past",
         "PRAGMA user_version = 1",
     ):

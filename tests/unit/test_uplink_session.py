@@ -168,6 +168,7 @@ def test_a_drained_backlog_is_said_at_once() -> None:
     session.connected()
     session.subscribed()
     session.born(last_number=2, now=0.0)
+    session.settlement(Settlement(), now=0.0)
     (fetch,) = session.tick(now=0.0)
     assert isinstance(fetch, Fetch)
     session.offered(fetch, [Item(1, 100, 10), Item(2, 100, 10)], now=0.0)
