@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 BATCH_ENTRIES_MAX: Final = 256
 """Entries a transaction: some 4 MiB of payload, a few tens of milliseconds."""
+BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Payload bytes a transaction: where segments are large, fewer of them."""
 
 
 class Projector:
@@ -49,7 +51,8 @@ class Projector:
 
     def step(self, limit: int = BATCH_ENTRIES_MAX) -> Progress:
         """Project the next entries, at most `limit`; `n` is 0 when there was nothing to do."""
-        entries = self._ledger.entries(after=self._cursor, limit=limit)
+        upto = self._ledger.within(after=self._cursor, limit=limit, bytes_max=BATCH_BYTES_MAX)
+        entries = self._ledger.entries(after=self._cursor, limit=limit, upto=upto)
         progress = Progress(cursor=self._cursor, n=len(entries))
         if not entries:
             return progress

@@ -24,6 +24,8 @@ QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Waiting payload bytes: some 4,000 full segments, seconds of a disk that stalls."""
 QUEUE_MESSAGES_MAX: Final = 20_000
 """Waiting messages, for small ones."""
+MESSAGE_OVERHEAD_BYTES: Final = 600
+"""Topic and objects of one waiting message beside its payload, roughly."""
 COMMIT_BYTES_MAX: Final = 8 * 1024 * 1024
 """Payload bytes a transaction: keeps the WAL small and the receipts coming."""
 COMMIT_MESSAGES_MAX: Final = 1_000
@@ -80,7 +82,7 @@ class Committer:
             self._live.tallies[Tally.DROPPED] += 1
             return False
         self._queue.append(arrival)
-        self._bytes += len(arrival.payload)
+        self._bytes += len(arrival.payload) + MESSAGE_OVERHEAD_BYTES
         self._wake.set()
         if self.crowded:
             self._low.clear()
@@ -117,7 +119,7 @@ class Committer:
         size = 0
         while self._queue and len(out) < COMMIT_MESSAGES_MAX and size < COMMIT_BYTES_MAX:
             arrival = self._queue.popleft()
-            size += len(arrival.payload)
+            size += len(arrival.payload) + MESSAGE_OVERHEAD_BYTES
             out.append(arrival)
         self._bytes -= size
         if not self.crowded:

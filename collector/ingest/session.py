@@ -228,7 +228,7 @@ class HostSession:
             return
         assert self._committer is not None, "attach comes before run"
         now_ns = self._clocks.now_ns()
-        self._live.last_heard_ns[topic.group, topic.node] = now_ns
+        self._live.heard((topic.group, topic.node), now_ns)
         self._committer.offer(Arrival(topic, heard.payload, now_ns))
         if self._committer.crowded and self._link is not None and self._reading is None:
             self._link.pause()
@@ -266,7 +266,7 @@ class HostSession:
         for item in batch.statuses:
             status: NodeStatus | None = item.status
             if status is not None:
-                self._live.status[item.node] = status
+                self._live.said(item.node, status)
         for committed in batch.committed:
             self._committed(committed, now)
         for note in self._taken():

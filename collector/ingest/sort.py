@@ -24,6 +24,12 @@ from gateway.contract.receipts import Range
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
 from gateway.contract.topics import Message, Topic
 
+DATA_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Twice the largest segment that a gateway's default window allows. A larger payload is not decoded: it
+could become a hundred times as much in memory."""
+BIRTH_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A birth lists every name of a node or device: some 50,000 of them."""
+_DATA: Final = frozenset({Message.NDATA, Message.DDATA})
 NUMBER_MAX: Final = (1 << 63) - 1
 """The largest segment number that the ledger's integers hold; no gateway gets there honestly."""
 
@@ -57,6 +63,8 @@ class Sorter:
     def sort(self, arrival: Arrival) -> Sorted | None:
         """None for commands and other things that are not kept."""
         node = (arrival.topic.group, arrival.topic.node)
+        if len(arrival.payload) > (DATA_BYTES_MAX if arrival.topic.kind in _DATA else BIRTH_BYTES_MAX):
+            return Sorted(node, self._undecodable(arrival, with_identity=False))
         try:
             match arrival.topic.kind:
                 case Message.NDATA | Message.DDATA:
@@ -113,9 +121,9 @@ class Sorter:
         )
         return Sorted(node, draft, data)
 
-    def _undecodable(self, arrival: Arrival) -> Draft:
+    def _undecodable(self, arrival: Arrival, *, with_identity: bool = True) -> Draft:
         identity = None
-        if arrival.topic.kind in {Message.NDATA, Message.DDATA}:
+        if with_identity and arrival.topic.kind in _DATA:
             identity = codec.peek_segment(arrival.payload)
         if identity is not None and identity.number > NUMBER_MAX:
             identity = None

@@ -16,6 +16,8 @@ from gateway.contract.codec import Data, decode_data
 
 CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
 """About 3,000 full segments: a day of a bioreactor reads twice without decoding twice."""
+FETCHED_AT_ONCE: Final = 64
+"""Payloads in memory beside the cache: 1 MiB of usual segments, 128 MiB of the largest there can be."""
 _OVERHEAD_BYTES: Final = 2_000
 """Python objects of one cached segment beside its columns."""
 
@@ -57,8 +59,8 @@ class SegmentCache:
 
     def many(self, ids: Sequence[int]) -> Iterable[tuple[int, Data]]:
         """Segments in the order of `ids`; what is not here is fetched in short snapshots."""
-        for start in range(0, len(ids), 256):
-            part = ids[start : start + 256]
+        for start in range(0, len(ids), FETCHED_AT_ONCE):
+            part = ids[start : start + FETCHED_AT_ONCE]
             with self._lock:
                 missing = [entry_id for entry_id in part if entry_id not in self._items]
             payloads = self._ledger.payloads(missing)

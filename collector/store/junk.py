@@ -51,6 +51,8 @@ class Junk:
     bytes: int
     first_id: int
     dropped: int
+    since_ns: int = 0
+    """The day on which it began, where nothing is kept."""
 
 
 def admit(connection: apsw.Connection, message: Message) -> Literal["new", "duplicate", "dropped"]:
@@ -88,11 +90,18 @@ def admit(connection: apsw.Connection, message: Message) -> Literal["new", "dupl
 
 def of_nodes(connection: apsw.Connection, *, upto: int) -> list[Junk]:
     """By node, known at ledger id `upto`; what was dropped, so far."""
-    rows = query(
+    kept = query(
         connection,
-        "SELECT grp, node, count(*), sum(length(payload)), min(id), (SELECT COALESCE(sum(dropped), 0)"
-        " FROM junk j WHERE j.grp = e.grp AND j.node = e.node) FROM entry e"
+        "SELECT grp, node, count(*), sum(length(payload)), min(id) FROM entry"
         " WHERE kind = 'undecodable' AND id <= ? GROUP BY grp, node",
         (upto,),
     )
-    return [Junk(*row) for row in rows]
+    dropped = {
+        (group, node): (n, day * DAY_NS)
+        for group, node, n, day in query(
+            connection,
+            "SELECT grp, node, sum(dropped), min(day) FROM junk GROUP BY grp, node HAVING sum(dropped)",
+        )
+    }
+    out = [Junk(*row, *dropped.pop((row[0], row[1]), (0, 0))) for row in kept]
+    return out + [Junk(group, node, 0, 0, 0, n, since) for (group, node), (n, since) in dropped.items()]

@@ -310,6 +310,22 @@ class Ledger:
         )
         return [_entry(row) for row in rows]
 
+    def within(self, *, after: int, limit: int, bytes_max: int) -> int:
+        """The last id such that the entries after `after` up to it are at most `limit` and their payloads at
+        most `bytes_max`, the first one always; `after` without any.
+        """
+        rows = self._readers.rows(
+            "SELECT id, length(payload) FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (after, self._last_id, limit),
+        )
+        last = after
+        for entry_id, size in rows:
+            bytes_max -= size
+            if bytes_max < 0 and last != after:
+                break
+            last = entry_id
+        return last
+
     def id_at(self, known_ns: int) -> int:
         """The last id whose known time is at or before `known_ns`, 0 without one (binary search)."""
         low, high = 0, self._last_id

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+NODES_MAX: Final = 10_000
+"""Nodes remembered here: anybody who may publish can make up names."""
 
 
 class Tally(StrEnum):
@@ -52,3 +56,17 @@ class LiveBoard:
     ledger_fault: str = ""
     """Why the ledger cannot commit, empty while it can."""
     projection_fault: str = ""
+
+    def heard(self, node: tuple[str, str], now_ns: int) -> None:
+        """A message of this node came. Of too many names those longest silent are forgotten."""
+        self.last_heard_ns.pop(node, None)
+        self.last_heard_ns[node] = now_ns
+        if len(self.last_heard_ns) > NODES_MAX:
+            silent = next(iter(self.last_heard_ns))
+            del self.last_heard_ns[silent]
+            self.status.pop(silent, None)
+
+    def said(self, node: tuple[str, str], status: NodeStatus) -> None:
+        """A node's statement about its outbox; it was heard just before, so the same limit holds."""
+        if node in self.last_heard_ns:
+            self.status[node] = status

@@ -169,13 +169,13 @@ class ToldByNodes:
         for one in self._ledger.junk(upto=upto):
             evidence = [f"{one.kept} different messages could not be read and are kept, {one.bytes} bytes"]
             if one.dropped:
-                evidence.append(f"{one.dropped} more in the same day were not kept: over the limit")
+                evidence.append(f"{one.dropped} more were over the limit of a day and are not kept")
             yield Incident(
                 kind=ExceptionKind.QUARANTINE,
                 subject=f"node:{one.group}/{one.node}",
                 about=(),
                 evidence=tuple(evidence),
-                known_ns=self._known_ns(one.first_id),
+                known_ns=self._known_ns(one.first_id) or one.since_ns,
             )
 
     def _restored(self, upto: int) -> Iterator[Incident]:
