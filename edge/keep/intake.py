@@ -237,8 +237,8 @@ class Intake:
         drafts, self._drafts = self._drafts, []
         then, self._then = self._then, []
         news = self._news(clock)
-        # In order of their first reading, so that a backlog drains in order.
-        drafts.sort(key=lambda draft: int(draft.block.time_ms[0]))
+        # In order of their first reading, so that a backlog drains in order, also where the clock was set.
+        drafts.sort(key=_begin_ns)
         idle = self._clocks.mono_ns() - self._kept_ns >= FACTS_S * 1e9
         if drafts or self._unusable or self._facts or self._refusal is not None or last or idle:
             left = await self._write(drafts, news)
@@ -316,6 +316,12 @@ class Intake:
         """End the writer's thread; what it is doing is finished first."""
         with contextlib.suppress(RuntimeError):
             self._writer.shutdown(wait=True)
+
+
+def _begin_ns(draft: Draft) -> int:
+    """The first reading's time on the monotonic clock."""
+    clock = draft.clock
+    return int(draft.block.time_ms[0]) * 1_000_000 - (clock.wall_ns - clock.monotonic_ns)
 
 
 def _full(device: str, names: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,18 @@ import pytest
 from edge.app import bind
 from edge.config import EdgeConfig
 from edge.keep.drafts import Shape
-from edge.keep.intake import Intake
+from edge.keep.intake import FACTS_S, LAST_FLUSH, LIMIT_STATES, Intake
 from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
+from edge.model.clocks import facts
 from edge.model.columns import Columns, missed
 from gateway.contract.codec import decode_data
 from gateway.contract.events import ClockStep, LimitFinding, parse_event
 from gateway.contract.reading import Reason
-from gateway.outbox.model import OutboxError
+from gateway.outbox.model import Draft, OutboxError
 from gateway.outbox.store import Outbox
 from tests.agents import site, stored
+from tests.slots import spans
 
 WALL_NS = 1_790_000_000_000_000_000
 BODY = """
@@ -60,14 +62,15 @@ class TestClocks:
 class Bench:
     """An intake with its outbox."""
 
-    def __init__(self, folder: Path, text: str = "") -> None:
-        self.config: EdgeConfig = site(folder, text + BODY, period_ms=1000)
+    def __init__(self, folder: Path, text: str = "", body: str = BODY) -> None:
+        self.config: EdgeConfig = site(folder, text + body, period_ms=1000)
         self.outbox = Outbox.open(self.config.outbox_path, now_ns=time.time_ns)
         self.keys = bind(self.config, self.outbox)
         self.key = next(iter(self.keys.values()))
         self.clocks = TestClocks()
         self.woken = 0
         watches = LimitWatches(node="g/n", rules=self.config.limits, aliases=self.keys)
+        endings = watches.resume(self.outbox.recall(LIMIT_STATES))
         self.intake = Intake(
             outbox=self.outbox,
             clocks=self.clocks,
@@ -77,6 +80,8 @@ class Bench:
             flush_s=1,
             wake=self._wake,
         )
+        for ending in endings:
+            self.intake.event(ending)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -180,6 +185,103 @@ async def test_what_the_disk_refuses_is_held_and_nothing_is_acknowledged(
     assert told == ["first", "second"]
     bench.outbox.close()
     assert [row.value for row in stored(bench.config)[0]] == [1, 2]
+
+
+async def test_what_is_held_goes_in_pieces_and_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes one piece, refuses, then takes the rest: nothing twice, acknowledged at the end."""
+    told: list[str] = []
+    room = [1]
+    append = bench.outbox.append
+
+    def sometimes(drafts: Sequence[Draft], *, facts: Mapping[str, str]) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OutboxError(what="appending", where="here", cause="full", hint="free some space")
+        append(drafts, facts=facts)
+
+    monkeypatch.setattr("edge.keep.intake.SEGMENTS_PER_APPEND", 2)
+    monkeypatch.setattr(bench.outbox, "append", sometimes)
+    for value in range(5):
+        bench.read(value)
+        bench.intake._seal(facts(bench.clocks))
+    bench.intake.put("C-1", [], offset_ns=bench.clocks.offset, then=lambda: told.append("all"))
+    await bench.intake.flush()
+    assert (bench.outbox.last_number(), bench.woken, told) == (2, 1, [])
+    assert bench.outbox.recall(LAST_FLUSH) is None
+    room[0] = 9
+    await bench.intake.flush()
+    assert (told, bench.intake.refusing) == (["all"], False)
+    assert bench.outbox.recall(LAST_FLUSH) is not None
+    bench.outbox.close()
+    assert [row.value for row in stored(bench.config)[0]] == [0, 1, 2, 3, 4]
+
+
+async def test_facts_are_kept_now_and_then_without_a_reading(bench: Bench) -> None:
+    """All devices may be away: the next start must know that the agent ran."""
+    await bench.intake.flush()
+    assert bench.outbox.recall(LAST_FLUSH) is None
+    bench.clocks.mono += int(FACTS_S * 10**9)
+    await bench.intake.flush()
+    assert bench.outbox.recall(LAST_FLUSH) is not None
+    assert bench.outbox.last_number() == 0
+
+
+async def test_an_open_excursion_goes_on_after_a_restart(bench: Bench, tmp_path: Path) -> None:
+    """Above the limit, a crash that takes the readings not yet on disk, a start, back below: one finding."""
+    for value in (1, 9):
+        bench.read(value)
+    await bench.intake.flush()
+    bench.read(99)  # lost with the crash, and so is what it did to the peak
+    bench.intake.close()
+    bench.outbox.close()
+    again = Bench(tmp_path)
+    again.clocks.mono = bench.clocks.mono
+    again.read(8)
+    again.read(1)
+    await again.intake.flush()
+    again.intake.close()
+    again.outbox.close()
+    opened, closed = (event for event in stored(again.config)[1] if isinstance(event, LimitFinding))
+    assert (opened.state, closed.state, closed.peak) == ("open", "closed", 9.0)
+    assert (opened.id, opened.from_) == (closed.id, closed.from_)
+
+
+async def test_an_excursion_of_a_limit_that_was_changed_is_closed(bench: Bench, tmp_path: Path) -> None:
+    for value in (1, 9):
+        bench.read(value)
+    await bench.intake.flush()
+    bench.intake.close()
+    bench.outbox.close()
+    again = Bench(tmp_path, body=BODY.replace("high = 5", "high = 8\nversion = 2"))
+    again.clocks.mono = bench.clocks.mono
+    again.read(9)
+    await again.intake.flush()
+    again.intake.close()
+    again.outbox.close()
+    found = [event for event in stored(again.config)[1] if isinstance(event, LimitFinding)]
+    assert [(event.version, event.state) for event in found] == [(1, "open"), (1, "closed"), (2, "open")]
+    assert found[0].id == found[1].id != found[2].id
+    assert found[1].to is not None
+
+
+async def test_a_set_clock_divides_an_absence(bench: Bench) -> None:
+    """Slots run on monotonic time: those before the step lie in the old wall time, those after in the new."""
+    wall_ms = bench.clocks.wall_ns() // 10**6
+    bench.read(1)
+    bench.intake.absent("C-1", ["count"], from_ms=wall_ms + 2000, reason="timeout")
+    bench.clocks.mono += 9 * 10**9
+    bench.clocks.offset -= 3600 * 10**9
+    bench.intake._look_at_clock(bench.clocks.offset)
+    bench.intake.returned("C-1", ["count"], to_ms=wall_ms - 3_600_000 + 15_000)
+    await bench.intake.flush()
+    bench.outbox.close()
+    found = spans(stored(bench.config)[1])
+    assert [(span.from_ms - wall_ms, span.to_ms - wall_ms) for span in found] == [
+        (2000, 10_000),
+        (-3_600_000 + 10_000, -3_600_000 + 15_000),
+    ]
 
 
 async def test_without_aliases_readings_travel_by_name(tmp_path: Path) -> None:
