@@ -103,5 +103,8 @@ def of_nodes(connection: apsw.Connection, *, upto: int) -> list[Junk]:
             "SELECT grp, node, sum(dropped), min(day) FROM junk GROUP BY grp, node HAVING sum(dropped)",
         )
     }
-    out = [Junk(*row, *dropped.pop((row[0], row[1]), (0, 0))) for row in kept]
+    out = []
+    for group, node, count, size, first_id in kept:
+        n, since_ns = dropped.pop((group, node), (0, 0))
+        out.append(Junk(group, node, count, size, first_id, n, since_ns))
     return out + [Junk(group, node, 0, 0, 0, n, since) for (group, node), (n, since) in dropped.items()]
