@@ -1,0 +1,82 @@
+"""A disk that is full under a running collector: STATE is offline, nothing is receipted, and it recovers.
+
+The limit is one of the process (RLIMIT_FSIZE): a write beyond it fails in the kernel, as on a full disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.contract import births
+from gateway.contract.topics import state_topic
+from gateway.link.client import Heard, Link
+from tests.brokers import Mosquitto
+from tests.fault.test_collector_kill import BR, in_ledger, stream
+from tests.gateways import T0_MS, SimGateway, metric, numbers
+
+FULL_BYTES = 600_000
+SEGMENTS = 120
+
+
+class States:
+    """What the collector says of itself on the broker."""
+
+    def __init__(self) -> None:
+        self.online: list[bool] = []
+        self._news = asyncio.Event()
+
+    def heard(self, message: Heard) -> None:
+        if not message.retain:
+            self.online.append(births.decode_state(message.payload)[0])
+            self._news.set()
+
+    async def until(self, *, online: bool) -> None:
+        async with asyncio.timeout(20):
+            while not self.online or self.online[-1] is not online:
+                self._news.clear()
+                await self._news.wait()
+
+
+@pytest.mark.timeout(90)
+async def test_a_full_disk_takes_the_collector_offline_and_loses_nothing(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    states, gateway = States(), SimGateway()
+    watcher = Link(broker=broker.broker, client_id="watcher", on_message=states.heard)
+    await watcher.connect()
+    await watcher.subscribe([(state_topic("telomere"), 1)])
+    folder = tmp_path / "collector"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.collectors", str(folder), broker.url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await states.until(online=True)
+        await gateway.connect(broker.broker)
+        gateway.send(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+        for i in range(SEGMENTS):
+            gateway.make(BR, numbers(1, T0_MS + i * 500_000, [i + n / 500 for n in range(500)]))
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
+        sending = asyncio.create_task(stream(gateway, goal=SEGMENTS))
+        await states.until(online=False)
+        settled = gateway.settled()
+        assert 0 < len(settled) < SEGMENTS
+        assert settled <= set(in_ledger(folder))
+        assert child.poll() is None, "it goes on"
+        infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, infinite)
+        await states.until(online=True)
+        await sending
+    finally:
+        child.kill()
+        await asyncio.to_thread(child.wait)
+        await watcher.close()
+        await gateway.close()
+    assert in_ledger(folder) == list(range(1, SEGMENTS + 1))
