@@ -1,6 +1,6 @@
 # The commands of this checkout. Everything is bootstrapped: a fresh Debian 12 with git, make and
 # Python 3.11 is enough. ARGS goes to the program: make demo ARGS="--history 2h", make test ARGS="-k outbox".
-.PHONY: demo test check bench soak fuzz
+.PHONY: demo test check sparkplug bench soak fuzz
 BIN := .venv/bin
 READY := .venv/.ready
 # The soak's shim is compiled when it runs: gcc and the C library's headers.
@@ -10,7 +10,7 @@ demo: $(READY)
 	@$(BIN)/telomere demo $(ARGS)
 
 test: $(READY)
-	@deploy/bootstrap.sh apt mosquitto chromium
+	@deploy/bootstrap.sh apt mosquitto chromium openssl
 	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	$(BIN)/pytest $(ARGS)
 
@@ -21,6 +21,11 @@ check: $(READY)
 	  echo "--- $$step"; $(BIN)/$$step || failed=1; \
 	done; \
 	exit $$failed
+
+# Every assertion of the Sparkplug B specification: passed, not applicable, failed (docs/sparkplug.md).
+sparkplug: $(READY)
+	@deploy/bootstrap.sh apt mosquitto
+	@$(BIN)/python -m tests.sparkplug.table
 
 # A campaign of faults, judged against the truth (docs/soak.md).
 soak: SECONDS ?= 120

@@ -56,7 +56,8 @@ class CountingDevice:
         assert task is not None
         self._tasks.add(task)
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            # A cancelled task would be told as a fault by the protocol that started it.
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
                 while True:
                     await self._answer(reader, writer)
         finally:

@@ -71,9 +71,9 @@ TheLastHour = Annotated[LastHour, Depends(_last_hour)]
 @router.get("/points")
 def points(services: TheServices, page: ThePage, last_hour: TheLastHour) -> JSONResponse:
     """Every point that a gateway has announced, by name, with its last reading."""
-    latest = services.readings.latest()
+    latest, silences = services.readings.latest(), services.projection.silences()
     answer = paged(services.readings.points(), page, name=lambda info: str(info.point))
-    answer["items"] = [_document(services, info, latest, last_hour) for info in answer["items"]]
+    answer["items"] = [_document(services, info, latest, silences, last_hour) for info in answer["items"]]
     return JSONResponse(answer)
 
 
@@ -81,13 +81,21 @@ def points(services: TheServices, page: ThePage, last_hour: TheLastHour) -> JSON
 def point(name: str, services: TheServices, last_hour: TheLastHour) -> JSONResponse:
     """One point: `{group}/{node}/{device}/{name}`."""
     info = info_of(services, name)
-    return JSONResponse(_document(services, info, services.readings.latest(), last_hour))
+    latest, silences = services.readings.latest(), services.projection.silences()
+    return JSONResponse(_document(services, info, latest, silences, last_hour))
 
 
 def _document(
-    services: Services, info: PointInfo, latest: Mapping[PointName, Latest], last_hour: LastHour
+    services: Services,
+    info: PointInfo,
+    latest: Mapping[PointName, Latest],
+    silences: Mapping[tuple[str, str, str], int],
+    last_hour: LastHour,
 ) -> dict[str, Any]:
+    """`quality` is that of now: stale once the death of node or device was heard; `last` keeps its own."""
     last = latest.get(info.point)
+    stale_ns = silences.get((info.point.group, info.point.node, info.point.device))
+    quality = "stale" if stale_ns is not None else None if last is None else last.quality.name.lower()
     return {
         "point": str(info.point),
         "kind": str(info.kind),
@@ -97,7 +105,8 @@ def _document(
         "retired": info.retired,
         "last": None if last is None else _last(last),
         "age_s": None if last is None else seconds_since(last.time_ns, services),
-        "quality": None if last is None else last.quality.name.lower(),
+        "quality": quality,
+        "stale_since": None if stale_ns is None else utc_text(stale_ns),
         "coverage": last_hour.of(services, info),
     }
 

@@ -12,10 +12,12 @@ from collector.flow.state import Node, State, Stream
 from collector.store.database import query_one
 from collector.store.ledger import Entry
 from collector.store.projection import MetricInfo
+from collector.store.readings import NS_PER_MS
 from gateway.contract import births
 from gateway.contract.decode import ALIAS_MAX, unusable_alias_name
 from gateway.contract.reading import NODE_DEVICE, Value
 from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
+from gateway.contract.wire import PayloadError
 
 SESSION_MARK = "f"
 """First letter of an epoch of our making: the session of a foreign node, by the ledger id of its birth."""
@@ -42,6 +44,7 @@ class Births:
         node = self._state.node(entry.group, entry.node)
         node.own, node.sid, node.bd_seq, node.online = own, stream.sid, birth.bd_seq, True
         node.born_id = entry.id
+        self._heard_again(entry, NODE_DEVICE)
         node.agent = _text(birth.facts.get(births.VERSION_METRIC))
         node.config_hash = _text(birth.facts.get(births.CONFIG_METRIC))
         node.limits_hash = _text(birth.facts.get(births.LIMITS_METRIC))
@@ -66,17 +69,40 @@ class Births:
         if node.sid is None:
             node.sid, node.own = stream.sid, stream.own
         self._state.device(entry.group, entry.node, entry.device).online = True
+        self._heard_again(entry, entry.device)
         return self._declare(stream, entry.device, birth.metrics, entry)
 
     def node_death(self, entry: Entry) -> None:
-        """Ignored when it belongs to an earlier connection (another bdSeq)."""
+        """Node and devices are silent from the host's own time on. Ignored when it belongs to an earlier
+        connection (another bdSeq).
+        """
         node: Node = self._state.node(entry.group, entry.node)
-        if births.decode_ndeath(entry.payload) == node.bd_seq:
-            node.online = False
+        if births.decode_ndeath(entry.payload) != node.bd_seq:
+            return
+        node.online = False
+        self._connection.execute(
+            "INSERT OR IGNORE INTO silence SELECT DISTINCT grp, node, device, ?3 FROM point"
+            " WHERE grp = ?1 AND node = ?2 UNION SELECT ?1, ?2, ?4, ?3",
+            (entry.group, entry.node, entry.received_ns, NODE_DEVICE),
+        )
 
     def device_death(self, entry: Entry) -> None:
-        """The device is absent until its next birth."""
+        """The device is silent from the time that its death says, until its next birth."""
         self._state.device(entry.group, entry.node, entry.device).online = False
+        try:
+            sent_ms = births.decode_ddeath(entry.payload)
+        except PayloadError:  # that it died is said by the topic
+            sent_ms = None
+        since_ns = entry.received_ns if sent_ms is None else sent_ms * NS_PER_MS
+        self._connection.execute(
+            "INSERT OR IGNORE INTO silence VALUES (?,?,?,?)",
+            (entry.group, entry.node, entry.device, since_ns),
+        )
+
+    def _heard_again(self, entry: Entry, device: str) -> None:
+        self._connection.execute(
+            "DELETE FROM silence WHERE grp = ? AND node = ? AND device = ?", (entry.group, entry.node, device)
+        )
 
     def _declare(
         self, stream: Stream, device: str, metrics: tuple[births.MetricBirth, ...], entry: Entry

@@ -261,6 +261,11 @@ class Projection:
         )
         return int(rows[0][0]) if rows else None
 
+    def silences(self) -> dict[tuple[str, str, str], int]:
+        """(group, node, device) whose death was heard and no birth since: from when, ns. `-` is the node."""
+        rows = self._readers.rows("SELECT grp, node, device, since_ns FROM silence")
+        return {(row[0], row[1], row[2]): int(row[3]) for row in rows}
+
     def nodes(self) -> list[NodeView]:
         """Every epoch of every node, the current epochs first."""
         with self._readers.snapshot() as connection:

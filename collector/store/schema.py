@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "2"
+SCHEMA_VERSION: Final = "3"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS node (
 CREATE TABLE IF NOT EXISTS device (
   grp TEXT, node TEXT, device TEXT, t_max_ms INTEGER NOT NULL, span_ms INTEGER NOT NULL,
   online INTEGER, PRIMARY KEY (grp, node, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS silence (
+  grp TEXT, node TEXT, device TEXT, since_ns INTEGER NOT NULL, PRIMARY KEY (grp, node, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS waiting_stream ON waiting (sid);
 CREATE TABLE IF NOT EXISTS rejected (

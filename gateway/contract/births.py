@@ -338,6 +338,13 @@ def decode_ndeath(payload: bytes) -> int | None:
     return None
 
 
+def decode_ddeath(payload: bytes) -> int | None:
+    """When the node said that the device died, ms; None when it does not say. Raises PayloadError."""
+    message = wire.parse(payload)
+    usable = message.HasField("timestamp") and message.timestamp <= TIME_MS_MAX
+    return int(message.timestamp) if usable else None
+
+
 def encode_ddeath(*, sent_ms: int, seq: int) -> bytes:
     """The death of a device: no metrics."""
     return bytes(wire.Payload(timestamp=sent_ms, seq=seq).SerializeToString())

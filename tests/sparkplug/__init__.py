@@ -1,0 +1,1 @@
+"""The Sparkplug B self-check: our edge and our host, recorded, against every assertion that applies."""
