@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.contract.receipts import Receipt, ranges_of
-from gateway.outbox.model import Settlement
+from gateway.outbox.model import Renewal, Settlement
 from gateway.uplink.session import (
+    BeginEpoch,
     Connect,
     Disconnect,
     Effect,
+    NoteSending,
     Park,
     SendBirths,
     SendSegments,
@@ -33,7 +35,11 @@ SIZES = [200, 5_000, 16_000, 30_000]
 
 
 class World(RuleBasedStateMachine):
-    """Sent segments lie in `wire`, receipts in `answers`, until the rules let them arrive or not."""
+    """Sent segments lie in `wire`, receipts in `answers`, until the rules let them arrive or not.
+
+    Everything here speaks of places; the epoch changes when the store is found to be rolled back: the
+    unsettled move to the end. `committed` is what the host has, by place, for identities are never reused.
+    """
 
     @initialize(seed=st.integers(0, 2**32), rate=st.sampled_from([100, 5_000, 1_000_000]))
     def start(self, seed: int, rate: int) -> None:
@@ -41,6 +47,10 @@ class World(RuleBasedStateMachine):
         self.now = 100.0
         self.window = Window(bytes_max=WINDOW, readings_per_s=rate, draw=draw)
         self.session = Session(epoch=EPOCH, window=self.window, draw=draw)
+        self.epoch = EPOCH
+        self.base = 0
+        self.noted = 0
+        self.moved: set[int] = set()
         self.stored: dict[int, Item] = {}
         self.settled: set[int] = set()
         self.committed: set[int] = set()
@@ -107,6 +117,14 @@ class World(RuleBasedStateMachine):
             effects = self.session.receipt(str(Receipt(host, "led", epoch, self.last)))
             assert not any(isinstance(effect, Settle) for effect in effects)
 
+    @rule(beyond=st.integers(1, 50))
+    def the_store_turns_out_to_be_an_older_copy(self, beyond: int) -> None:
+        """A receipt speaks of what was never sent; whatever is under way, what was unsettled goes on."""
+        if self.session.state is State.ONLINE:
+            ahead = Receipt("telomere", "led", self.epoch, self.session.sent_place - self.base + beyond)
+            self.carry_out(self.session.receipt(str(ahead)))
+            assert self.session.epoch == self.epoch
+
     @rule()
     def a_rebirth_is_asked_for(self) -> None:
         self.carry_out(self.session.rebirth())
@@ -139,7 +157,7 @@ class World(RuleBasedStateMachine):
             return
         started = self.now
         for _ in range(3_000):
-            if len(self.settled) == self.last:
+            if len(self.settled | self.moved) == self.last:
                 return
             self.work()
             self.committed.update(self.wire)
@@ -147,15 +165,15 @@ class World(RuleBasedStateMachine):
             if self.committed:
                 self.carry_out(self.session.receipt(str(self.receipt())))
             self.now = max(self.now + 0.01, min(self.session.next_at(now=self.now), self.now + 5))
-        stuck = sorted(set(self.stored) - self.settled)[:5]
+        stuck = sorted(set(self.stored) - self.settled - self.moved)[:5]
         raise AssertionError(f"after {self.now - started:.0f} kind seconds still unsettled: {stuck}")
 
     # -- the pieces around the session
 
     def receipt(self) -> Receipt:
-        ranges = ranges_of(self.committed)
-        upto = ranges[0][1] if ranges[0][0] == 1 else 0
-        return Receipt("telomere", "led", EPOCH, upto, ranges[:32])
+        ranges = ranges_of(place - self.base for place in self.committed if place > self.base)
+        upto = ranges[0][1] if ranges and ranges[0][0] == 1 else 0
+        return Receipt("telomere", "led", self.epoch, upto, ranges[:32])
 
     def carry_out(self, effects: list[Effect]) -> None:
         todo = list(effects)
@@ -174,6 +192,10 @@ class World(RuleBasedStateMachine):
                     self.send(effect)
                 case Settle():
                     todo = self.session.settlement(self.settle(effect.receipt), now=self.now) + todo
+                case BeginEpoch():
+                    todo = self.session.renewed(self.begin_epoch(effect.ended), now=self.now) + todo
+                case NoteSending():
+                    self.noted = effect.place
                 case Park() | Disconnect():
                     pass
                 case _:
@@ -183,7 +205,7 @@ class World(RuleBasedStateMachine):
         left = fetch.bytes_max
         out: list[Item] = []
         for number in range(fetch.after + 1, self.last + 1):
-            if number in self.settled or len(out) == fetch.count_max:
+            if number in self.settled or number in self.moved or len(out) == fetch.count_max:
                 continue
             left -= self.stored[number].size
             if out and left < 0:
@@ -196,14 +218,35 @@ class World(RuleBasedStateMachine):
         assert list(effect.numbers) == sorted(set(effect.numbers))
         for number in effect.numbers:
             assert number not in self.settled
+            assert number <= self.noted, "sent before the outbox has noted it"
+            assert number not in self.moved, "sent under an epoch that has ended"
             assert effect.historical or number not in self.ever_sent
         self.ever_sent.update(effect.numbers)
         self.wire += effect.numbers
 
     def settle(self, receipt: Receipt) -> Settlement:
-        newly = {n for n in self.stored if n not in self.settled and receipt.covers(n)}
+        if receipt.epoch != self.epoch:
+            return Settlement()
+        if receipt.upto > self.session.sent_place - self.base:
+            return Settlement(beyond=True)
+        mine = [n for n in self.stored if n > self.base and n not in self.settled]
+        newly = {n for n in mine if receipt.covers(n - self.base)}
         self.settled |= newly
         return Settlement(newly=len(newly), upto=receipt.upto, settled=ranges_of(newly))
+
+    def begin_epoch(self, ended: str) -> Renewal:
+        """The unsettled move to the end under new numbers, as the outbox does it."""
+        assert ended == self.epoch
+        epochs = {*self.session.epochs}
+        self.epoch = f"{int(self.epoch, 16) + 1:016x}"
+        unsettled = sorted(set(self.stored) - self.settled - self.moved)
+        self.base = self.noted = self.last
+        for number in unsettled:
+            self.last += 1
+            old = self.stored[number]
+            self.stored[self.last] = Item(self.last, old.size, old.readings)
+            self.moved.add(number)
+        return Renewal(self.epoch, frozenset({*epochs, self.epoch}), self.last, self.base, len(unsettled))
 
 
 World.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
