@@ -123,8 +123,9 @@ def missed_while_down(
             last = known.last.get(point)
             if last is None:
                 continue
-            if (known.boot, last.period_ns, last.slot) == (boot, track.period_ns, track.last):
-                continue
+            due_ns = (last.slot + 1) * last.period_ns
+            if known.boot == boot and due_ns >= track.due_ns:
+                continue  # nothing was due in between
             begin = [ms_up(k * last.period_ns + known.offset_ns) for k in (last.slot, last.slot + 1)]
             end = [ms_up(k * track.period_ns + offset_ns) for k in (track.last, track.last + 1)]
             spans.setdefault((begin[0], begin[1], end[0], end[1]), []).append(point)
