@@ -135,10 +135,12 @@ class Victim:
     shim: Path
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: bool = False
+    started_at: float = 0.0
 
     async def start(self) -> None:
         await self.child.start()
         self.wanted = True
+        self.started_at = time.monotonic()
 
     async def kill(self) -> None:
         """SIGKILL; the caller has written down that it is coming."""
