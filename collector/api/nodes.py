@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from collector.api.known import Seen, ThePage, TheServices, known_document, paged
 from collector.api.services import Services, ready_faults
 from collector.identity.times import NS_PER_MS, utc_text
-from collector.store.ledger import Entry
+from collector.store.ledger import Entry, EntryKind
 from collector.store.live import Tally
 from collector.store.projection import NodeView
 
@@ -81,8 +81,10 @@ def _node(view: NodeView, ledger: str) -> dict[str, Any]:
 
 @router.get("/quarantine")
 def quarantine(services: TheServices, known: Seen, page: ThePage) -> JSONResponse:
-    """Messages that were kept but could not be read, newest first."""
-    found = services.ledger.undecodable(upto=known.ledger, limit=QUARANTINE_MAX)
+    """Messages that were kept but could not be used, newest first: unreadable, or of wrong content."""
+    unreadable = services.ledger.undecodable(upto=known.ledger, limit=QUARANTINE_MAX)
+    wrong = services.projection.told.wrong(upto=known.ledger, limit=QUARANTINE_MAX)
+    found = sorted([*unreadable, *wrong], key=lambda entry: -entry.id)[:QUARANTINE_MAX]
     answer = paged(found, page, name=lambda entry: f"ledger:{entry.id}")
     answer["items"] = [_undecodable(entry) for entry in answer["items"]]
     return JSONResponse({**answer, "known": known_document(known)})
@@ -96,7 +98,9 @@ def _undecodable(entry: Entry) -> dict[str, Any]:
         "device": entry.device,
         "epoch": entry.epoch,
         "number": entry.number,
-        "sha256": entry.digest,
+        "cause": "unreadable" if entry.kind is EntryKind.UNDECODABLE else "digest",
+        "sha256": entry.digest if entry.kind is EntryKind.UNDECODABLE else None,
+        "digest": None if entry.kind is EntryKind.UNDECODABLE else entry.digest,
         "received": utc_text(entry.received_ns),
         "known": utc_text(entry.known_ns),
     }

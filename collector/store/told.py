@@ -13,7 +13,7 @@ from collector.identity.exceptions import ExceptionKind, Incident
 from collector.identity.times import NS_PER_S, utc_text
 from collector.judge.columns import Absent
 from collector.store.database import Readers, Row
-from collector.store.ledger import Ledger
+from collector.store.ledger import Entry, Ledger
 from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, parse_event
 from gateway.contract.reading import PointName
 from gateway.contract.receipts import ranges_of
@@ -57,6 +57,13 @@ class ToldByNodes:
         for ask in (self._events, self._twins, self._refused, self._rebound, self._junk, self._restored):
             found.extend(ask(upto))
         return found
+
+    def wrong(self, *, upto: int, limit: int) -> list[Entry]:
+        """Segments whose content is not what their digest says, known at `upto`, newest first."""
+        rows = self._rows("SELECT id FROM rejected WHERE since <= ? ORDER BY id DESC LIMIT ?", upto, limit)
+        return [
+            self._ledger.entries(after=row[0] - 1, limit=1, upto=row[0], payload=False)[0] for row in rows
+        ]
 
     # --- what was told ----------------------------------------------------------------------------
 
