@@ -150,6 +150,7 @@ class Projector:
     def _birth_or_death(self, entry: Entry, progress: Progress) -> None:
         node = self._state.node(entry.group, entry.node)
         node.received_ns = max(node.received_ns, entry.received_ns)
+        before = node.sid
         try:
             match entry.kind:
                 case EntryKind.NBIRTH:
@@ -165,6 +166,8 @@ class Projector:
         except PayloadError:
             # Decodable when it was received: another version of the contract wrote it. It is kept.
             return
+        if before is not None and before != node.sid:
+            self._state.forget(before)
         if grown is not None:
             self._segments.retry(grown, entry, progress)
 

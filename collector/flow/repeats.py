@@ -91,7 +91,7 @@ class Repeats:
         row = query_one(
             self._connection, "SELECT epoch FROM session JOIN stream USING (sid) WHERE id = ?", (other.id,)
         )
-        return None if row is None else self._state.streams.get((other.group, other.node, row[0]))
+        return None if row is None else self._state.session(other.group, other.node, row[0])
 
 
 def _known(stream: Stream, device: str, block: Block) -> dict[int, MetricInfo]:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import apsw
 
-from collector.store.database import Cell, Row, query
+from collector.store.database import Cell, Row, query, query_one
 from collector.store.numbers import NumberSet
 from collector.store.projection import MetricInfo, NodeKey, metric_info, numbers_of
 from collector.store.readings import Form, normal_form
@@ -153,10 +153,12 @@ class State:
             return query(self._connection, sql)
 
         by_sid = self._by_sid
+        self._last_sid = int(rows("SELECT COALESCE(max(sid), 0) FROM stream")[0][0])
         for row in rows(
             "SELECT sid, grp, node, epoch, own, first_id, last_id, ranges, refused, segments, readings,"
             " events, forks, mismatches, repeated, clock, frontier_ms, received_at, lost, lost_readings,"
-            " clock_steps, was_left FROM stream ORDER BY sid"
+            " clock_steps, was_left FROM stream s WHERE own OR sid IN (SELECT sid FROM node)"
+            " OR sid IN (SELECT sid FROM waiting) ORDER BY sid"
         ):
             stream = Stream(
                 **dict(zip(("sid", "group", "node", "epoch"), row[:4], strict=True)),
@@ -182,7 +184,8 @@ class State:
             by_sid[stream.sid] = self.streams[stream.key] = stream
         for row in rows("SELECT * FROM metric ORDER BY mid"):
             metric = metric_info(row)
-            self.name(by_sid[metric.sid], metric)
+            if metric.sid in by_sid:
+                self.name(by_sid[metric.sid], metric)
         for old_sid, old_first, new_sid, new_first, n in rows(
             "SELECT old_sid, old_first, new_sid, new_first, n FROM moved ORDER BY id, idx, part"
         ):
@@ -208,7 +211,7 @@ class State:
         """The stream of this epoch, made when it is new."""
         stream = self.streams.get((group, node, epoch))
         if stream is None:
-            sid = len(self.streams) + 1
+            sid = self._last_sid = self._last_sid + 1
             stream = Stream(sid=sid, group=group, node=node, epoch=epoch, own=own, first_id=entry_id)
             self._connection.execute(
                 "INSERT INTO stream (sid, grp, node, epoch, own, first_id) VALUES (?,?,?,?,?,?)",
@@ -226,6 +229,32 @@ class State:
             before.left = True
             self._dirty_streams[before.sid] = before
         return before
+
+    def forget(self, sid: int) -> None:
+        """A foreign session that is over: a node that is born again and again must not fill the memory.
+
+        What still waits for a name of it keeps it.
+        """
+        stream = self._by_sid.get(sid)
+        if stream is not None and not stream.own and not stream.waiting:
+            del self._by_sid[sid], self.streams[stream.key]
+
+    def session(self, group: str, node: str, epoch: str) -> Stream | None:
+        """A stream to read names by, brought back when it was forgotten; nothing of it is written again."""
+        known = self.streams.get((group, node, epoch))
+        if known is not None:
+            return known
+        row = query_one(
+            self._connection,
+            "SELECT sid FROM stream WHERE grp = ? AND node = ? AND epoch = ?",
+            (group, node, epoch),
+        )
+        if row is None:
+            return None
+        stream = Stream(sid=row[0], group=group, node=node, epoch=epoch, own=False, first_id=0)
+        for metric in query(self._connection, "SELECT * FROM metric WHERE sid = ? ORDER BY mid", (row[0],)):
+            self.name(stream, metric_info(metric))
+        return stream
 
     def stream_of(self, node: Node) -> Stream | None:
         """The node's current stream."""

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS metric (
 CREATE UNIQUE INDEX IF NOT EXISTS metric_alias ON metric (sid, alias) WHERE alias IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS metric_name ON metric (sid, device, COALESCE(wire, name))
   WHERE alias IS NULL;
+CREATE INDEX IF NOT EXISTS metric_stream ON metric (sid);
 CREATE INDEX IF NOT EXISTS metric_point ON metric (device, name);
 CREATE TABLE IF NOT EXISTS point (
   grp TEXT, node TEXT, device TEXT, name TEXT, kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT,

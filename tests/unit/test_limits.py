@@ -15,6 +15,7 @@ from collector.store import junk, live
 from collector.store.decoded import SegmentCache, size_of
 from collector.store.ledger import EntryKind, Outcome
 from collector.store.live import LiveBoard, NodeStatus, Tally
+from gateway.contract import wire
 from gateway.contract.reading import PointName
 from gateway.contract.topics import Topic
 from tests.gateways import T0_MS, SimGateway, metric, numbers
@@ -136,3 +137,31 @@ def test_names_of_nodes_are_remembered_to_a_limit(monkeypatch: pytest.MonkeyPatc
         board.heard(("g", f"n{n}"), n)
         board.said(("g", f"n{n}"), status)
     assert set(board.last_heard_ns) == set(board.status) == {("g", "n1"), ("g", "n4"), ("g", "n5")}
+
+
+def foreign(name: str, value: float, *, at_ms: int, alias: int = 7) -> list[tuple[str, bytes]]:
+    """A foreign node is born anew and says one value."""
+    node, device, data = (wire.Payload(timestamp=T0_MS, seq=seq) for seq in range(3))
+    device.metrics.add(name=name, alias=alias, timestamp=T0_MS, datatype=10, double_value=0.0)
+    data.metrics.add(alias=alias, timestamp=T0_MS + at_ms, datatype=10, double_value=value)
+    kinds = ("NBIRTH/other", "DBIRTH/other/M1", "DDATA/other/M1")
+    payloads = (node, device, data)
+    return [
+        (f"spBv1.0/plant/{kind}", one.SerializeToString()) for kind, one in zip(kinds, payloads, strict=True)
+    ]
+
+
+def test_a_foreign_node_that_is_born_again_and_again_does_not_fill_the_memory(stores: Stores) -> None:
+    for turn in range(20):
+        stores.take(*foreign("speed" if turn % 2 else "torque", float(turn), at_ms=turn // 4))
+        stores.project()
+    assert len(stores.projector._state.streams) == 1
+    for name, values in (("torque", range(0, 20, 2)), ("speed", range(1, 20, 2))):
+        point = PointName("plant", "other", "M1", name)
+        found = stores.readings.read(point, from_ns=None, to_ns=None).value
+        assert sorted(found.tolist()) == [float(v) for v in values]
+    first = stores.dump()
+    assert len(first["conflict"]) == 2 * 5
+    stores.rebuild()
+    stores.project(7)
+    assert stores.dump() == first
