@@ -194,6 +194,26 @@ async def test_junk_and_foreign_nodes_are_kept_without_receipt(tmp_path: Path, b
         await gateway.close()
 
 
+async def test_receipts_of_another_host_are_none_of_ours(tmp_path: Path, broker: Mosquitto) -> None:
+    async with running(config_of(tmp_path, broker.url)) as run:
+        await online(run)
+        gateway = await SimGateway().connect(broker.broker)
+        receipt = f"other 00112233aabbccdd {gateway.epoch} 99 - -"
+        gateway.send(
+            (
+                gateway.topic(Message.NCMD),
+                codec.encode_command("Outbox/Acknowledge", receipt, T0_MS),
+            )
+        )
+        made = gateway.make(BR, numbers(1, T0_MS, [1.0]))
+        gateway.send(gateway.data(made))
+        await gateway.until(lambda: any(one.host == "telomere" for one in gateway.receipts))
+        (ours,) = {str(one) for one in gateway.receipts if one.host == "telomere"}
+        assert ours == f"telomere {run.services.ledger.id} {gateway.epoch} 1 - -"
+        assert run.services.ledger.last_id() == 1
+        await gateway.close()
+
+
 def _foreign_data(values: list[tuple[str, float]]) -> bytes:
     from gateway.contract import wire
 
