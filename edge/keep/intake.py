@@ -124,6 +124,7 @@ class Intake:
     ) -> None:
         """Take readings; wall minus monotonic time was `offset_ns` then. `then` runs after their append."""
         self._look_at_clock(offset_ns)
+        now_ms = ms_up(self._clocks.mono_ns() + offset_ns)
         buffer = self._buffers.setdefault(device, [])
         for part in columns:
             if not len(part):
@@ -132,7 +133,7 @@ class Intake:
             self._held += len(part)
             if self._note_last(part):
                 self._urgent.set()
-            for finding in self._watches.feed(part):
+            for finding in self._watches.feed(part, now_ms=now_ms):
                 self.event(finding)
         if sum(map(len, buffer)) >= self._shape.readings_max:
             self._urgent.set()

@@ -39,8 +39,8 @@ class LimitWatches:
             if mine:
                 self._by_alias[alias] = binding.kind, mine
 
-    def feed(self, columns: Columns) -> list[LimitFinding]:
-        """Findings that these readings of one point open or close."""
+    def feed(self, columns: Columns, *, now_ms: int) -> list[LimitFinding]:
+        """Findings that these readings of one point open or close; `now_ms` is the wall clock."""
         watched = self._by_alias.get(int(columns.key[0])) if len(columns) else None
         if watched is None:
             return []
@@ -52,6 +52,7 @@ class LimitWatches:
         numbers = value.astype(np.float64)
         findings: list[LimitFinding] = []
         for watch in watches:
+            watch.set_back(int(columns.time_ms[usable][0]), now_ms=now_ms)
             for change in watch.feed(columns.time_ms, numbers, usable):
                 finding = self._finding(watch.rule, change)
                 findings.append(finding)
@@ -95,7 +96,7 @@ class LimitWatches:
         name = f"{self._node} {rule.ref} {rule.point} {found.side} {found.from_ms:.3f}"
         limit = rule.high if found.side == "high" else rule.low
         closed = transition.change is Change.CLOSED
-        to = _time(found.to_ms) if closed and found.to_ms is not None else None
+        to = _time(max(found.from_ms, found.to_ms)) if closed and found.to_ms is not None else None
         verb = "was" if closed else "is"
         word = "above" if found.side == "high" else "below"
         return LimitFinding(

@@ -19,6 +19,8 @@ from gateway.rules.limits import Change, Excursion, LimitRule, Side
 
 CHUNK_SAMPLES: Final = 16_384
 """Samples a pass: bounds the row buffer to 2 MB whatever the history's length."""
+AHEAD_MS_MAX: Final = 500.0
+"""A sample further ahead of its clock than this was made under a clock that was set back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class _SideWatch:
         rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
         count = step_for(samples)(self.state, self._parameters, time_ms, self._sign * value, usable, rows)
         return [Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]]
+
+    def set_back(self, to_ms: float, *, now_ms: float) -> None:
+        """See `LimitWatch.set_back`. NaN, before the first sample, compares false and stays NaN."""
+        late_ms = self.state[kernel.LAST_T] - to_ms
+        if not (late_ms > 0 and self.state[kernel.LAST_T] > now_ms + AHEAD_MS_MAX):
+            return
+        self.state[[kernel.LAST_T, kernel.CLEAR]] -= late_ms
+        if self.state[kernel.PHASE] == kernel.PENDING:  # an open one keeps the start that was told
+            self.state[kernel.START] -= late_ms
 
     def still_open(self, end_ms: float | None) -> Excursion | None:
         """The excursion under way, measured to `end_ms` or to the last sample."""
@@ -108,6 +119,15 @@ class LimitWatch:
     ) -> list[Transition]:
         """Feed n samples in ascending time."""
         return [item for side in self._sides for item in side.feed(time_ms, value, usable, len(time_ms))]
+
+    def set_back(self, to_ms: int, *, now_ms: int) -> None:
+        """Go on at `to_ms`, the next sample's time, where the last one lies after it and after `now_ms`.
+
+        Older samples are no samples: without this a clock that was ahead once, by an hour or by years,
+        would blind the limit for as long.
+        """
+        for side in self._sides:
+            side.set_back(to_ms, now_ms=now_ms)
 
     def state(self) -> list[list[float]]:
         """All that the watch remembers, in order of `rule.sides()`: what `resume` takes after a restart."""

@@ -228,6 +228,27 @@ async def test_facts_are_kept_now_and_then_without_a_reading(bench: Bench) -> No
     assert bench.outbox.last_number() == 0
 
 
+async def test_a_limit_sees_on_when_the_clock_is_set_back(bench: Bench, tmp_path: Path) -> None:
+    """Set back while the agent runs, and again before a start: no reading under the new clock is too old."""
+    bench.read(1)
+    bench.clocks.offset -= 3600 * 10**9
+    bench.read(9)
+    await bench.intake.flush()
+    bench.intake.close()
+    bench.outbox.close()
+    again = Bench(tmp_path)
+    again.clocks.mono, again.clocks.offset = bench.clocks.mono, bench.clocks.offset - 10**9 * 86_400 * 365
+    again.read(8)
+    again.read(1)
+    await again.intake.flush()
+    again.intake.close()
+    again.outbox.close()
+    opened, closed = (event for event in stored(again.config)[1] if isinstance(event, LimitFinding))
+    assert (opened.state, closed.state, opened.id) == ("open", "closed", closed.id)
+    assert closed.to is not None
+    assert closed.to >= closed.from_ == opened.from_
+
+
 async def test_an_open_excursion_goes_on_after_a_restart(bench: Bench, tmp_path: Path) -> None:
     """Above the limit, a crash that takes the readings not yet on disk, a start, back below: one finding."""
     for value in (1, 9):
