@@ -250,11 +250,12 @@ class Uplink:
             if self._session.state is State.DISCONNECTED:
                 await self._say_farewell(link)
                 return
-            await self._take_notices()
+            await self._take_notices(deaths=False)
             await self._look()
             now = self._now()
             effects = self._session.tick(now=now)
             await self._carry_out(effects)
+            await self._take_notices()
             if not effects:
                 await self._pause(min(self._session.next_at(now=now) - now, LOOK_INTERVAL_S))
         if self._session.state is State.ONLINE:
@@ -313,8 +314,9 @@ class Uplink:
                 effects += self._session.rebirth()
         return effects
 
-    async def _take_notices(self) -> None:
-        while self._notices and self._session.state is State.ONLINE:
+    async def _take_notices(self, *, deaths: bool = True) -> None:
+        """Births go before the data that follows them, deaths after the data before them."""
+        while self._notices and self._session.state is State.ONLINE and (deaths or self._notices[0][0]):
             up, device = self._notices.popleft()
             sent_ms = self._now_ms()
             if not up:
