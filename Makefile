@@ -1,15 +1,16 @@
 # The commands of this checkout. Everything is bootstrapped: a fresh Debian 12 with git, make and
 # Python 3.11 is enough. ARGS goes to the program: make demo ARGS="--history 2h", make test ARGS="-k outbox".
-.PHONY: demo test check sparkplug bench soak fuzz
+.PHONY: demo test check sparkplug interop peers bench soak fuzz
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .tools/interop/.ready
 # The soak's shim is compiled when it runs: gcc and the C library's headers.
 COMPILES := echo '\#include <stdio.h>' | gcc -E - >/dev/null 2>&1
 
 demo: $(READY)
 	@$(BIN)/telomere demo $(ARGS)
 
-test: $(READY)
+test: $(READY) $(PEERS)
 	@deploy/bootstrap.sh apt mosquitto chromium openssl
 	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	$(BIN)/pytest $(ARGS)
@@ -27,6 +28,13 @@ sparkplug: $(READY)
 	@deploy/bootstrap.sh apt mosquitto
 	@$(BIN)/python -m tests.sparkplug.table
 
+# Foreign Sparkplug peers (npm sparkplug-client, pysparkplug) against our ends; part of make test too.
+interop: $(READY) $(PEERS)
+	@deploy/bootstrap.sh apt mosquitto
+	$(BIN)/pytest tests/interop $(ARGS)
+
+peers: $(PEERS)
+
 # A campaign of faults, judged against the truth (docs/soak.md).
 soak: SECONDS ?= 120
 soak: SEED ?= 1
@@ -40,4 +48,8 @@ bench fuzz:
 
 $(READY): uv.lock pyproject.toml deploy/bootstrap.sh
 	@deploy/bootstrap.sh env
+	@touch $@
+
+$(PEERS): tests/interop/package.json tests/interop/requirements.txt deploy/bootstrap.sh
+	@deploy/bootstrap.sh peers
 	@touch $@

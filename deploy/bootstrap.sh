@@ -2,6 +2,7 @@
 # Brings a checkout to life on a stock Debian 12 (git, make, Python 3.11; no venv, pip externally managed).
 #   bootstrap.sh env               uv, then the environment of uv.lock in .venv
 #   bootstrap.sh apt NAME...       system packages whose program is not there yet
+#   bootstrap.sh peers             foreign Sparkplug peers for tests, each in an environment of its own in .tools
 # Root is asked for only when a system package is truly missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -70,7 +71,17 @@ apt)
     # shellcheck disable=SC2086 # a list of names
     [ -z "$missing" ] || apt_install $missing
     ;;
+peers)
+    { have node && have npm; } || apt_install nodejs npm
+    uv=$(find_uv)
+    python=$tools/interop/python
+    "$uv" venv -q --clear --python 3.11 "$python"
+    "$uv" pip install -q --python "$python/bin/python" -r tests/interop/requirements.txt
+    mkdir -p "$tools/interop/npm"
+    cp tests/interop/package.json "$tools/interop/npm/"
+    npm install --prefix "$tools/interop/npm" --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error >&2
+    ;;
 *)
-    die "usage: bootstrap.sh env | apt NAME..."
+    die "usage: bootstrap.sh env | apt NAME... | peers"
     ;;
 esac

@@ -113,6 +113,10 @@ class ReceiptTracker:
         """Everything up to this ledger id has been checked."""
         self._projected = cursor
 
+    def knows(self, group: str, node: str) -> bool:
+        """Whether this node ever sent a segment or a birth with an epoch: whether it is one of ours."""
+        return any(key[:2] == (group, node) for key in self._streams)
+
     def is_refused(self, key: StreamKey, number: int) -> bool:
         """Whether a copy of this number would be a wanted re-sending."""
         stream = self._streams.get(key)

@@ -354,7 +354,8 @@ class HostSession:
         for late in self._order.due(now):
             self._gate.want(late, now=now)
         for group, node in self._gate.due(now):
-            payload = codec.encode_command(codec.REBIRTH_METRIC, True, sent_ms)
+            foreign = not self._tracker.knows(group, node)
+            payload = codec.encode_command(codec.REBIRTH_METRIC, True, sent_ms, typed=foreign)
             link.publish(str(Topic(Message.NCMD, group, node)), payload)
             self._live.tallies[Tally.REBIRTHS] += 1
             log.info("rebirth requested", group=group, node=node)

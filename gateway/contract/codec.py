@@ -51,6 +51,7 @@ __all__ = [
 REBIRTH_METRIC: Final = "Node Control/Rebirth"
 
 INT32: Final = 3
+BOOLEAN: Final = 11
 STRING: Final = 12
 _MASK: Final = (1 << 64) - 1
 _EXPONENT: Final = np.uint64(0x7FF << 52)
@@ -234,10 +235,15 @@ def encode_status(*, depth: int, oldest_ms: int | None, bytes_: int, sent_ms: in
     return bytes(payload.SerializeToString())
 
 
-def encode_command(name: str, value: bool | str, sent_ms: int) -> bytes:  # noqa: FBT001 - it is the message
-    """An NCMD with one metric, by name. Commands carry no seq."""
+def encode_command(name: str, value: bool | str, sent_ms: int, *, typed: bool = False) -> bytes:  # noqa: FBT001 - it is the message
+    """An NCMD with one metric, by name. Commands carry no seq.
+
+    `typed` adds the datatype. Sparkplug recommends to leave it out; some foreign nodes read nothing without.
+    """
     payload = wire.Payload(timestamp=sent_ms)
     metric = payload.metrics.add(name=name, timestamp=sent_ms)
+    if typed:
+        metric.datatype = BOOLEAN if isinstance(value, bool) else STRING
     if isinstance(value, bool):
         metric.boolean_value = value
     else:

@@ -1,0 +1,1 @@
+"""Foreign Sparkplug peers, each in an environment of its own, against our ends."""
