@@ -147,10 +147,9 @@ async def test_births_then_data_then_an_event_from_beside(
             assert (metric.name, metric.kind, metric.period_ms) == ("count", Kind.U64, 100)
             assert metric.profile == config.devices[0].profile
             assert (metric.alias is not None) is aliases
-            data = decode_data(await host.until(_of(Message.DDATA)))
+            # Live data goes before a backlog: what was read before the connection may come second.
+            data = decode_data(await host.until(lambda topic, payload: 1 in _values(topic, payload)))
             assert data.segment is not None
-            # On a busy machine the slot of the start may be over before the first answer.
-            assert 1 in [data.block.value_of(i, Kind.U64) for i in range(len(data.block))]
             if aliases:
                 assert int(data.block.key[0]) == metric.alias
             else:
