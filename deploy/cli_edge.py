@@ -134,7 +134,8 @@ def outbox(config: Path, *, json: bool) -> int:
         hint = "it is made when the agent first runs: telomere edge run --config " + str(config)
         raise CommandError(f"there is no outbox at {loaded.outbox_path} yet", hint=hint)
     with _open(loaded) as store:
-        status = asdict(store.status())
+        told = store.status()
+        status = asdict(told) | {"over_limit": told.over_limit}
         recovery = store.last_recovery()
     status["quarantined_messages"] = Quarantine(loaded.gateway.data_dir).count()
     status["recovery"] = None if recovery is None else str(recovery)
@@ -142,7 +143,7 @@ def outbox(config: Path, *, json: bool) -> int:
         print(_document(status))
     else:
         print(_sentences(status))
-    return int(Exit.FINDING if status["readings_lost"] else Exit.FINE)
+    return int(Exit.FINDING if status["readings_lost"] or status["segments_lost"] else Exit.FINE)
 
 
 # -- parts
@@ -210,12 +211,23 @@ def _sentences(status: dict[str, Any]) -> str:
         (
             f"kept on disk: {status['bytes_kept'] / 1e6:.1f} of {status['bytes_max'] / 1e6:.0f} MB,"
             f" full without receipts in {'-' if full is None else f'{full / 86400:.1f} days'}"
+            f"{', OVER ITS LIMIT' if status['over_limit'] else ''}"
+            f"{f', past {level} %' if (level := status['fill_level']) else ''}"
         ),
         (
-            f"parked {status['parked']}, damaged files in quarantine {status['quarantined']},"
+            f"parked {status['parked']}, damaged segments in quarantine {status['segments_quarantined']},"
+            f" damaged files {status['quarantined']},"
             f" unusable messages in quarantine {status['quarantined_messages']}"
         ),
-        f"sampled {status['readings_sampled']} readings, lost {status['readings_lost']}",
+        (
+            f"sampled {status['readings_sampled']} readings, lost {status['readings_lost']}"
+            f" in {status['segments_lost']} segments"
+        ),
+    ]
+    lines += [
+        f"ended epoch {past['epoch']} ({past['cause']}): {past['kept_segments']} segments kept,"
+        f" {past['depth_segments']} of them without receipt"
+        for past in status["past"]
     ]
     if status["recovery"]:
         lines.append(status["recovery"])
