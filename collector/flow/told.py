@@ -121,11 +121,15 @@ class Told:
 
     def _readings_here(self, stream: Stream, numbers: Range, *, below: int) -> int:
         total = 0
-        for one in self._ledger.first_copies(
-            group=stream.group, node=stream.node, epoch=stream.epoch, numbers=numbers, below=below
-        ):
+        for one in self._first_copies(stream, numbers, below=below):
             total += one.n if one.device != NODE_DEVICE else readings_of(self._cache.get(one.id))
         return total
+
+    def _first_copies(self, stream: Stream, numbers: Range, *, below: int) -> list[Entry]:
+        """What is here of a range: a statement may name more numbers than anybody could count through."""
+        return self._ledger.first_copies(
+            group=stream.group, node=stream.node, epoch=stream.epoch, numbers=numbers, below=below
+        )
 
     def _settle(self, stream: Stream, numbers: Range, progress: Progress) -> None:
         stream.numbers.add(*numbers)
@@ -156,9 +160,11 @@ class Told:
 
     def _drop_copies(self, move: Move, *, since: int) -> None:
         """Of what had come under both identities before the statement, the later one does not count."""
-        for at in range(move.n):
-            old, new = move.old_first + at, move.new_first + at
-            if old not in move.old.numbers or new not in move.new.numbers:
+        last = move.old_first + move.n - 1
+        for come in self._first_copies(move.old, (move.old_first, last), below=since):
+            old = come.number or 0
+            new = move.new_first + old - move.old_first
+            if new not in move.new.numbers:
                 continue
             pair = [*self._copies(move.old, old, below=since), *self._copies(move.new, new, below=since)]
             later = max(pair, key=lambda one: one.id, default=None)

@@ -23,6 +23,8 @@ from pydantic import (
     ValidationError,
 )
 
+from gateway.contract.segment import NUMBER_MAX
+
 EVENT_METRIC: Final = "Journal/Event"
 EVENT_BYTES_MAX: Final = 12_000
 """UTF-8 bytes of one event: it must fit a segment of 16 kB beside its identity and clock."""
@@ -59,9 +61,13 @@ Time: TypeAlias = Annotated[
 ]
 Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Text: TypeAlias = Annotated[str, Field(max_length=TEXT_MAX)]
-Points: TypeAlias = tuple[Word, ...]
-"""Points of this node as `device/name`."""
-Numbers: TypeAlias = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+PointText: TypeAlias = Annotated[str, Field(min_length=1, max_length=401)]
+"""A point of this node as `device/name`, of at most 200 characters each."""
+Points: TypeAlias = tuple[PointText, ...]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
+"""Anything counted: stores keep it as a signed 64-bit integer."""
+Number: TypeAlias = Annotated[int, Field(ge=1, le=NUMBER_MAX)]
+Numbers: TypeAlias = tuple[Number, Number]
 """First and last segment number, both inclusive."""
 
 
@@ -110,7 +116,7 @@ class LimitFinding(EventBase):
     detector: Literal["limit"] = "limit"
     rule: Word
     version: int
-    point: Word
+    point: PointText
     side: Literal["high", "low"]
     state: Literal["open", "closed"]
     from_: Annotated[Time, Field(alias="from")]
@@ -161,7 +167,7 @@ class Loss(EventBase):
     epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     ranges: tuple[Numbers, ...]
     digests: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
-    readings: Annotated[int, Field(ge=0)] = 0
+    readings: Count = 0
     cause: Word
 
 
@@ -187,10 +193,10 @@ class RolledBack(EventBase):
     kind: Literal["rolled_back"] = "rolled_back"
     old_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     new_epoch: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    upto: Annotated[int, Field(ge=0)]
-    last_number: Annotated[int, Field(ge=0)]
+    upto: Count
+    last_number: Count
     moved: tuple[Numbers, ...] = ()
-    moved_to: Annotated[int, Field(ge=0)] = 0
+    moved_to: Count = 0
     cause: Annotated[str, Field(max_length=200)] = ""
 
 

@@ -244,6 +244,20 @@ def test_other_content_under_the_old_number_is_no_repeat(stores: Stores) -> None
     assert (stores.readings.count(), len(stores.readings.read(POINT, from_ns=None, to_ns=None))) == (6, 6)
 
 
+@pytest.mark.parametrize("last", [(1 << 63) - 1, 1 << 70])
+def test_a_statement_over_all_numbers_there_are_stops_nothing(stores: Stores, last: int) -> None:
+    """Neither counted through one by one, nor more than the ledger's integers hold."""
+    old, new = SimGateway(), SimGateway(epoch=OTHER_EPOCH)
+    born(stores, old)
+    stores.take(new.dbirth(BR, [metric("temperature", 1)]))
+    text = event_text(rolled_back([(1, 77)], new, old)).replace("77", str(last))
+    statement = new.make("-", [Reading(time_ms=T0_MS, kind=Kind.STRING, value=text, name=EVENT_METRIC)])
+    stores.take(old.data(second(old, 0)), new.data(statement), new.data(second(new, 7)))
+    stores.project()
+    assert stores.readings.count() == 6
+    assert stores.projection.skipped() == {}
+
+
 # --- what messages show ---------------------------------------------------------------------------
 
 
