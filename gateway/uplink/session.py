@@ -333,6 +333,8 @@ class Session:
         window.forget(done.damaged)
         if done.reopened is not None:
             window.reopened()
+            if len(self.epochs) > 1:  # segments of ended epochs go again: their names must be told first
+                return [*_concerns(done), *self._move(Happening.REBIRTH, [SendBirths()])]
         if done.beyond:
             return [*_concerns(done), BeginEpoch(self.epoch)]
         return _concerns(done)

@@ -86,6 +86,35 @@ class Gateway:
             return outbox.epoch
 
 
+async def test_a_new_collector_gets_what_is_kept_of_an_ended_epoch_and_can_read_it(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    gateway = Gateway(tmp_path, broker)
+    async with running(config_of(tmp_path / "collector", broker.url)) as run:
+        gateway.append(6)
+        first = await gateway.drain()
+        shutil.copy(gateway.path, tmp_path / "image.db")
+        gateway.append(2)
+        await gateway.drain()
+        shutil.copy(tmp_path / "image.db", gateway.path)
+        forgotten = gateway.made[-2 * PER_SEGMENT :]
+        gateway.append(3)
+        second = await gateway.drain()
+        await everything_served(run, gateway.made)
+    async with running(config_of(tmp_path / "another", broker.url)) as run:
+        async with gateway.connected() as outbox:
+            async with asyncio.timeout(20):
+                while Concern.REOPENED not in [alarm.concern for alarm in gateway.alarms]:
+                    await asyncio.wait((run.task,), timeout=0.05)
+                while outbox.status().depth_segments:
+                    await asyncio.wait((run.task,), timeout=0.05)
+        kept = [value for value in gateway.made if value not in forgotten]
+        await everything_served(run, kept)
+        views = {node.epoch: node for node in run.services.projection.nodes()}
+        assert views.keys() == {first, second}
+        assert (views[first].upto, views[first].gaps) == (9, []), "six were kept, three went on as others"
+
+
 async def everything_served(run: Running, values: list[float]) -> None:
     """The collector shows each value once, whatever identities it came under."""
     await run.projected(run.services.ledger.last_id())

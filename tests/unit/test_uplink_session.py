@@ -6,17 +6,21 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.contract.receipts import Receipt
-from gateway.outbox.model import Ignored, Reopened, Settlement
+from gateway.outbox.model import Ignored, Renewal, Reopened, Settlement, Tended
 from gateway.uplink.config import UplinkConfig
 from gateway.uplink.session import (
+    HOLD_S,
     STATUS_INTERVAL_S,
     TRANSITIONS,
     Alarm,
+    BeginEpoch,
     Concern,
     Connect,
     Disconnect,
     Happening,
+    NoteSending,
     SendBirths,
+    SendSegments,
     SendStatus,
     Session,
     Settle,
@@ -145,6 +149,67 @@ def test_what_a_person_must_know_of_a_receipt_is_an_alarm(done: Settlement, conc
     online(session)
     alarms = session.settlement(done, now=1)
     assert [alarm.concern for alarm in alarms if isinstance(alarm, Alarm)] == concerns
+
+
+def test_data_waits_for_the_first_receipt_when_something_was_never_sent_but_not_for_ever() -> None:
+    for receipt_at, sends_at in ((0.2, 0.2), (None, HOLD_S)):
+        session = make()
+        session.tick(now=0)
+        session.connected()
+        session.subscribed()
+        session.born(last_number=4, now=0)
+        assert session.tick(now=0.2) == []
+        assert session.next_at(now=0.2) == HOLD_S
+        if receipt_at is not None:
+            session.settlement(Settlement(), now=receipt_at)
+        assert [type(effect) for effect in session.tick(now=sends_at)] == [Fetch]
+
+
+def test_what_may_have_been_sent_is_noted_before_it_is_and_a_backlog_at_once() -> None:
+    session = make()
+    session.tick(now=0)
+    session.connected()
+    session.subscribed()
+    session.born(last_number=500, now=0)
+    session.settlement(Settlement(), now=0)
+    items = [Item(n, 100, 10) for n in range(1, 301)]
+    (fetch,) = session.tick(now=0)
+    assert isinstance(fetch, Fetch)
+    first = session.offered(fetch, items[:10], now=0)
+    assert first == [NoteSending(500), SendSegments(tuple(range(1, 11)), historical=True)]
+    (fetch,) = session.tick(now=0)
+    assert isinstance(fetch, Fetch)
+    assert [type(effect) for effect in session.offered(fetch, items[10:20], now=0)] == [SendSegments]
+    assert session.sent_place == 20
+
+
+def test_a_receipt_beyond_what_was_sent_begins_an_epoch_and_births_it() -> None:
+    session = make()
+    online(session)
+    effects = session.settlement(Settlement(beyond=True, ignored=Ignored.BEYOND_LAST), now=1)
+    assert effects[-1] == BeginEpoch(EPOCH)
+    new = "f" * 16
+    assert session.renewed(Renewal(new, frozenset({EPOCH, new}), 9, 5, 4), now=1) == [SendBirths()]
+    assert (session.epoch, session.sent_place) == (new, 5)
+    session.born(last_number=9, now=1)
+    for epoch in (EPOCH, new):
+        assert [type(e) for e in session.receipt(f"telomere led {epoch} 3 - -")] == [Settle]
+    assert session.receipt(f"telomere led {'0' * 16} 3 - -") == []
+
+
+def test_care_tells_a_person_of_a_rising_level_and_of_losses_once() -> None:
+    session = make()
+
+    def told(before: int, level: int, lost: int) -> list[Concern]:
+        done = Tended(
+            pruned=0, level_before=before, level=level, segments_lost=lost, readings_lost=lost, full_in_s=60
+        )
+        return [alarm.concern for alarm in session.tended(done)]
+
+    assert told(0, 0, 7) == [], "what an earlier run lost was said then"
+    assert told(0, 50, 7) == [Concern.FILLING]
+    assert told(50, 50, 9) == [Concern.LOST]
+    assert told(50, 0, 9) == []
 
 
 def test_a_rebirth_is_answered_when_there_was_a_birth() -> None:
