@@ -250,16 +250,17 @@ class Projection:
         return int(rows[0][0])
 
     def frontier_ms(self, group: str, node: str, *, upto: int | None = None) -> int | None:
-        """Wall time up to which everything of the node's newest epoch had arrived at ledger id `upto`.
+        """Wall time up to which everything of the node's furthest epoch had arrived at ledger id `upto`.
 
-        To `FRONTIER_STEP_MS`, never later than the truth while the node's clock runs forwards.
+        The furthest, not the one seen last: an old epoch may come late, or go on after another. To
+        `FRONTIER_STEP_MS`, never later than the truth while the node's clock runs forwards.
         """
         rows = self._readers.rows(
-            "SELECT f.frontier_ms FROM frontier f JOIN stream s USING (sid)"
-            " WHERE s.grp = ? AND s.node = ? AND f.id <= ? ORDER BY s.sid DESC, f.id DESC LIMIT 1",
-            (group, node, (1 << 62) if upto is None else upto),
+            "SELECT max((SELECT f.frontier_ms FROM frontier f WHERE f.sid = s.sid AND f.id <= ?"
+            " ORDER BY f.id DESC LIMIT 1)) FROM stream s WHERE s.grp = ? AND s.node = ?",
+            ((1 << 62) if upto is None else upto, group, node),
         )
-        return int(rows[0][0]) if rows else None
+        return rows[0][0] if rows else None
 
     def silences(self) -> dict[tuple[str, str, str], int]:
         """(group, node, device) whose death was heard and no birth since: from when, ns. `-` is the node."""

@@ -128,6 +128,22 @@ def test_an_interval_is_half_open_and_upto_is_a_view_of_the_past(stores: Stores)
     assert frontiers == [None, T0_MS - 500, T0_MS + 500, T0_MS + 1500]
 
 
+@pytest.mark.parametrize("old_first", [True, False])
+def test_the_frontier_goes_on_when_an_old_epoch_comes_back_or_comes_late(
+    stores: Stores, old_first: bool
+) -> None:
+    """Behind a frontier that stood still a gap would be late for ever and no exception."""
+    one, two = SimGateway(), SimGateway(epoch="ff" * 8)
+    turns = [one, two, one, one] if old_first else [two, one, one, two]
+    walls = [0, 100, 200, 300] if old_first else [100, 1, 2, 300]
+    for gateway, seconds in zip(turns, walls, strict=True):
+        stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + seconds * 1000, [1.0]))))
+    stores.project()
+    found = [stores.projection.frontier_ms("zurich", "gw-1", upto=upto) for upto in range(5)]
+    furthest = [None, *(max(walls[: n + 1]) * 1000 + T0_MS - 500 for n in range(4))]
+    assert found == furthest
+
+
 def test_equal_readings_come_once_and_unequal_ones_are_a_conflict(stores: Stores) -> None:
     gateway = SimGateway()
     stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
