@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import apsw
 import structlog
 
 from collector.ingest.commit import Batch, Committer
@@ -203,7 +204,9 @@ class HostSession:
         last = max(self._state_ms, int(self._ledger.recall(STATE_KEY) or 0))
         state_ms = max(self._clocks.now_ns() // 1_000_000, last + 1)
         if not self._live.ledger_fault:
-            await asyncio.to_thread(self._ledger.remember, STATE_KEY, str(state_ms))
+            # The disk may have filled since the last commit: the next one finds that out and says so.
+            with contextlib.suppress(apsw.Error, OSError):
+                await asyncio.to_thread(self._ledger.remember, STATE_KEY, str(state_ms))
         return state_ms
 
     def ledger_state_changed(self) -> None:

@@ -36,8 +36,10 @@ def main() -> int:
     outcome = asyncio.run(campaign.run())
     report = {"good": outcome.is_good, "seed": options.seed, **asdict(outcome)}
     print(json.dumps(report, indent=1))
-    figures = ("sampled", "committed", "repeated", "declared_lost", "unexplained", "twice")
+    figures = ("sampled", "committed", "repeated", "declared_lost", "unexplained", "twice", "taken_back")
     told = ", ".join(f"{name} {outcome.verdict.get(name, '?')}" for name in figures)
+    for failure in outcome.failures:
+        print(f"soak: {failure[:400]}", file=sys.stderr)
     print(f"soak: {'GOOD' if outcome.is_good else 'RED'}: {told}", file=sys.stderr)
     if outcome.is_good and options.folder is None:
         shutil.rmtree(folder.parent, ignore_errors=True)

@@ -287,7 +287,8 @@ async def _collector_restored(site: Site, name: str, draw: random.Random) -> str
 
 
 async def _ledger_torn(site: Site, name: str, draw: random.Random) -> str:
-    await site.kill(name)
+    """Beyond a power cut: receipts are taken back, and the gateways send again."""
+    await site.kill(name, why="damage")
     did = _tear(site.victims[name], "ledger.db-wal", draw)
     await site.victims[name].start()
     return did

@@ -4,7 +4,8 @@
 
 FOLDER holds `site.json` (points, address, token, flush interval, longest period), `truth.csv` (every
 value given out), `kills.csv` (who was killed or damaged, when), `offsets.csv` (what was added to a
-gateway's wall clock). Asks `/readings.csv` of every point, `/nodes`, `/events` and `/exceptions`.
+gateway's wall clock), `receipts.csv` (what the collector promised). Asks `/readings.csv` of every
+point, `/nodes`, `/events` and `/exceptions`.
 
 The rule for a value that is not in `readings.csv`. It is DECLARED only if
  1. the gateway itself said so: an `agent_down` event whose interval, on the gateway's own clock,
@@ -16,7 +17,9 @@ The rule for a value that is not in `readings.csv`. It is DECLARED only if
     used up by other values.
 Everything else that is missing is UNEXPLAINED. A value that stands in two rows is TWICE; one that was
 never given out is STRANGE; a number missing before later ones is a GAP unless a loss or rolled_back
-event names it. Exit 0 when unexplained, twice, strange, gaps and waiting are all 0, else 1.
+event names it; a receipt of a ledger that covers less than an earlier one is TAKEN BACK, unless the
+collector's disk was damaged in between: it had been given for what was not on the disk, even when the
+gateway heals that from what it keeps. Exit 0 when all of these and `waiting` are 0, else 1.
 """
 
 from __future__ import annotations
@@ -76,6 +79,22 @@ class Site:
             for killed_s, why in self.kills[node]
             if why != "damage"
         )
+
+    def taken_back(self) -> list[str]:
+        """Receipts that cover less than an earlier one of the same ledger and epoch."""
+        promised: dict[tuple[str, str], tuple[int, float]] = {}
+        found = []
+        rows = _rows(self.folder / "receipts.csv")
+        for row in sorted(rows, key=lambda row: int(row["connection"])):
+            key, at, upto = (row["ledger"], row["epoch"]), int(row["unix_ns"]) / 1e9, int(row["upto"])
+            before, since = promised.get(key, (0, at))
+            if upto >= before:
+                promised[key] = upto, at
+            elif not any(why == "damage" and at >= hit >= since for hit, why in self.kills["collector"]):
+                found.append(f"{row['epoch']}: {before}, then {upto} at {at:.3f}")
+            if upto < before:
+                promised[key] = upto, at
+        return found
 
     def was_damaged(self, node: str, answered_s: float) -> bool:
         """Whether the gateway's disk was damaged after this answer."""
@@ -245,11 +264,15 @@ def judge(folder: Path) -> dict[str, Any]:
     exceptions = collector.items("/exceptions")
     figures = ("sampled", "committed", "repeated", "declared_killed", "declared_damaged", "declared_loss")
     verdict: dict[str, Any] = dict.fromkeys(
-        (*figures, "unexplained", "twice", "strange", "gaps", "waiting"), 0
+        (*figures, "unexplained", "twice", "strange", "gaps", "taken_back", "waiting"), 0
     )
     verdict["faults"] = {}
     for point in site.points:
         judge_point(site, declared, point, collector.readings(point), verdict)
+    taken_back = site.taken_back()
+    verdict["taken_back"] = len(taken_back)
+    if taken_back:
+        verdict["faults"]["receipts"] = {"taken_back": taken_back[:SHOWN_MAX]}
     for node in nodes:
         verdict["repeated"] += node["repeated"]
         verdict["waiting"] += node["waiting"]
@@ -271,7 +294,7 @@ def judge(folder: Path) -> dict[str, Any]:
     verdict["nodes"] = [{name: node[name] for name in told} for node in nodes]
     verdict["events"] = dict(declared.kinds)
     verdict["exceptions"] = dict(collections.Counter(item["kind"] for item in exceptions))
-    bad = ("unexplained", "twice", "strange", "gaps", "waiting")
+    bad = ("unexplained", "twice", "strange", "gaps", "taken_back", "waiting")
     verdict["good"] = verdict["sampled"] > 0 and not any(verdict[name] for name in bad)
     return verdict
 

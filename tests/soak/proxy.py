@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -47,6 +47,9 @@ class Proxy:
         self.crawl_s = 0.0
         """Pause after every few bytes; 0 is full speed."""
         self.trap: Trap | None = None
+        self.tap: Callable[[int, bytes], None] | None = None
+        """Told of every packet that comes from the client: the connection's number, the packet."""
+        self._connections = 0
         self.lost = self.repeated = self.passed = 0
         self._target = target
         self._draw = draw
@@ -102,11 +105,13 @@ class Proxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far: asyncio.StreamWriter | None = None
+        self._connections += 1
+        number = self._connections
         try:
             far_reader, far = await asyncio.open_connection("127.0.0.1", self._target)
             ways = [
-                asyncio.create_task(self._pump(reader, far, Way.UP)),
-                asyncio.create_task(self._pump(far_reader, writer, Way.DOWN)),
+                asyncio.create_task(self._pump(reader, far, Way.UP, number)),
+                asyncio.create_task(self._pump(far_reader, writer, Way.DOWN, number)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -121,12 +126,16 @@ class Proxy:
                 if end is not None:
                     end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way, number: int
+    ) -> None:
         buffer = bytearray()
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(CHUNK_BYTES):
                 buffer += chunk
                 for packet in _packets(buffer):
+                    if self.tap is not None and way is Way.UP:
+                        self.tap(number, packet)
                     await self._pass(packet, writer, way)
 
     async def _pass(self, packet: bytes, writer: asyncio.StreamWriter, way: Way) -> None:

@@ -2,7 +2,8 @@
 
 Owns files, ports, processes and what is written down for the judge: `kills.csv` (who lost its memory
 or its disk's tail, and when), `offsets.csv` (what was added to a gateway's wall clock, since when),
-`site.json`. Meets the product from outside only, as a user does.
+`receipts.csv` (what the collector promised), `site.json`. Meets the product from outside only, as a
+user does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -113,6 +115,9 @@ user root
 """
 
 
+RECEIPT: Final = re.compile(rb"Outbox/Acknowledge.*?\S+ ([0-9a-f]{16}) ([0-9a-f]{16}) (\d+) ", re.DOTALL)
+
+
 def own_mounts() -> bool:
     """A mount namespace for this process and its children, so that small disks vanish with it."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -177,6 +182,7 @@ class Site:
         self.sensor_links = {
             name: Proxy(f"{name} sensors", target=self.sensor_port, draw=draw) for name in GATEWAYS
         }
+        self.links["collector"].tap = self._note_receipt
         self.broker = Child("broker", [], folder)
         self.broker_lock = asyncio.Lock()
         self.sensor_broker = Child("sensor-broker", [], folder)
@@ -189,15 +195,21 @@ class Site:
     # -- what the judge reads
 
     def wrote(self, name: str, *cells: object) -> None:
-        """A line of `kills.csv` or `offsets.csv`."""
+        """A line of one of the judge's tables."""
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(",".join(map(str, cells)) + "\n")
 
     async def kill(self, name: str, *, why: str = "memory") -> None:
         """SIGKILL of a victim, written down for the judge; `why` is memory or damage."""
-        if name in GATEWAYS:
-            self.wrote("kills.csv", f"{GROUP}/{name}", time.time_ns(), why)
+        self.wrote("kills.csv", f"{GROUP}/{name}" if name in GATEWAYS else name, time.time_ns(), why)
         await self.victims[name].kill()
+
+    def _note_receipt(self, connection: int, packet: bytes) -> None:
+        """What the collector promised, in the order in which it did, also when it gets lost on its way."""
+        found = RECEIPT.search(packet)
+        if found is not None:
+            ledger, epoch, upto = (part.decode() for part in found.groups())
+            self.wrote("receipts.csv", connection, time.time_ns(), ledger, epoch, upto)
 
     def set_clock(self, name: str, offset_s: float) -> None:
         """Set the wall clock of a victim to this much beside ours."""
@@ -223,6 +235,7 @@ class Site:
         (folder / "profiles").mkdir()
         (folder / "profiles" / "counter.toml").write_text(PROFILE, encoding="utf-8")
         (folder / "kills.csv").write_text("node,unix_ns,why\n", encoding="utf-8")
+        (folder / "receipts.csv").write_text("connection,unix_ns,ledger,epoch,upto\n", encoding="utf-8")
         (folder / "offsets.csv").write_text("node,unix_ns,offset_ns\n", encoding="utf-8")
         for child, port, more in (
             (self.broker, self.broker_port, ""),
