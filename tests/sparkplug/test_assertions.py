@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.sparkplug import checks_host, checks_messages, checks_session
 from tests.sparkplug.inapplicable import INAPPLICABLE, NOT_FOLLOWED
 from tests.sparkplug.registry import CHECKS, all_ids
-from tests.sparkplug.script import record
 from tests.sparkplug.story import Story
 
 MODULES = (checks_host, checks_messages, checks_session)
 """Imported for the checks that they register."""
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """All sessions, recorded once."""
-    return asyncio.run(record(tmp_path_factory.mktemp("sessions")))
 
 
 @pytest.mark.slow
