@@ -149,6 +149,27 @@ def edge_check(*, config: Config, as_json: Json = False) -> None:
     raise typer.Exit(cli_edge.check(config, json=as_json))
 
 
+@edge.command("plan")
+def edge_plan(*, config: Config, as_json: Json = False) -> None:
+    """Print the planned Modbus requests and how busy each bus will be."""
+    from deploy import cli_edge
+
+    raise typer.Exit(cli_edge.plan(config, json=as_json))
+
+
+@edge.command("probe")
+def edge_probe(
+    *,
+    config: Config,
+    listen_s: Annotated[float, typer.Option("--listen", min=0.1, max=3600, help="Seconds for MQTT.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Read every point once and print it; nothing is stored. Exit 3 when one gave no reading."""
+    from deploy import cli_edge
+
+    raise typer.Exit(cli_edge.probe(config, listen_s=listen_s, json=as_json))
+
+
 @edge.command("run")
 def edge_run(*, config: Config) -> None:
     """Run the agent until Ctrl-C or SIGTERM; an absent broker never ends it."""
@@ -365,8 +386,6 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
         answers.not_built(ctx.command_path)
 
 
-_later(edge, "plan", "Print planned Modbus requests and bus load")
-_later(edge, "probe", "Read every point once")
 _later(edge, "detect", "Run the detectors over a log")
 _later(collector, "rebuild", "Re-derive everything from ledger and journal")
 _later(batch, "readiness", "Whether a batch may go on")

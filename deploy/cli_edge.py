@@ -49,6 +49,74 @@ def check(config: Path, *, json: bool) -> int:
     return int(Exit.FINE)
 
 
+def plan(config: Path, *, json: bool) -> int:
+    """Requests and bus loads (share of the time that a line is held, estimated). Asks no device."""
+    from edge.model.plan import line_ms
+
+    loaded = load(config).config
+    requests: list[dict[str, Any]] = []
+    load_of = dict.fromkeys(loaded.buses, 0.0)
+    for device in loaded.devices:
+        bus = loaded.buses[device.bus]
+        for request in device.requests:
+            held_ms = line_ms(request, baud=bus.baud, pause_ms=bus.pause_ms)
+            load_of[bus.id] += held_ms / request.period_ms
+            requests.append(
+                {
+                    "bus": bus.id,
+                    "device": device.id,
+                    "unit": device.unit,
+                    "table": request.table.value,
+                    "address": request.address,
+                    "count": request.count,
+                    "points": [point.name for point in request.points],
+                    "period_ms": request.period_ms,
+                }
+            )
+    buses = [{"id": name, "load": round(load, 4)} for name, load in load_of.items()]
+    if json:
+        print(_document({"requests": requests, "buses": buses}))
+        return int(Exit.FINE)
+    for one in requests:
+        print(
+            f"{one['bus']}  {one['device']} unit {one['unit']}  {one['table']} {one['address']}"
+            f"+{one['count']} every {one['period_ms']} ms: {', '.join(one['points'])}"
+        )
+    for name, share in load_of.items():
+        print(f"{name}: busy {share:.1%} of the time" + (", MORE THAN THERE IS" if share > 1 else ""))
+    return int(Exit.FINE)
+
+
+def probe(config: Path, *, listen_s: float, json: bool) -> int:
+    """Every point once. Exit 3 when a point gave no reading at all, 1 when a reading is not good."""
+    from edge.app import SystemClocks
+    from edge.drivers.probe import probe as ask
+
+    loaded = load(config)
+    _refuse_not_built(loaded)
+    found = asyncio.run(ask(loaded.config, clocks=SystemClocks(), listen_s=listen_s))
+    rows = [{**asdict(one), "time": _time(one.time_ms)} for one in found]
+    for row in rows:
+        del row["time_ms"]
+    if json:
+        print(_document({"points": rows}))
+    else:
+        for row in rows:
+            said = "-" if row["value"] is None else f"{row['value']} {row['unit']}"
+            why = f" ({row['reason']})" if row["reason"] else ""
+            print(f"{row['device']}/{row['name']}  {said}  {row['quality']}{why}  {row['time'] or '-'}")
+    if any(one.time_ms is None for one in found):
+        return int(Exit.UNREACHABLE)
+    return int(Exit.FINE if all(one.quality == "good" for one in found) else Exit.FINDING)
+
+
+def _time(time_ms: int | None) -> str | None:
+    if time_ms is None:
+        return None
+    when = dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def run(config: Path) -> int:
     """The agent, until SIGTERM or Ctrl-C; SIGUSR1 ends sampling and lets the outbox drain.
 
@@ -127,6 +195,7 @@ def event(
 
 def outbox(config: Path, *, json: bool) -> int:
     """Depth, oldest, forecast, parked, quarantine. Exit 1 when readings were lost."""
+    from edge.keep.intake import OPEN_ABSENCES
     from edge.keep.quarantine import Quarantine
 
     loaded = load(config).config
@@ -137,7 +206,9 @@ def outbox(config: Path, *, json: bool) -> int:
         told = store.status()
         status = asdict(told) | {"over_limit": told.over_limit}
         recovery = store.last_recovery()
+        absent = jsonlib.loads(store.recall(OPEN_ABSENCES) or "[]")
     status["quarantined_messages"] = Quarantine(loaded.gateway.data_dir).count()
+    status["absent"] = sorted(point for one in absent for point in one["points"])
     status["recovery"] = None if recovery is None else str(recovery)
     if json:
         print(_document(status))
@@ -229,6 +300,8 @@ def _sentences(status: dict[str, Any]) -> str:
         f" {past['depth_segments']} of them without receipt"
         for past in status["past"]
     ]
+    if status["absent"]:
+        lines.append(f"without readings at last: {', '.join(status['absent'])}")
     if status["recovery"]:
         lines.append(status["recovery"])
     return "\n".join(lines)

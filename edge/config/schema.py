@@ -39,6 +39,8 @@ RESERVED_NAMES: Final = (
 )
 """Metric names, or their first level, that the protocol itself uses."""
 T = TypeVar("T")
+BAUD: Final = 19_200
+"""Of a serial bus that names none: the Modbus specification's default."""
 _TIMEOUT_MS_MAX: Final = 2000
 """An answer that takes longer makes the clean stop within 5 s impossible."""
 
@@ -135,6 +137,13 @@ class BusSection(Section):
     def scheme(self) -> str:
         """tcp, rtu or rtu+tcp."""
         return urlsplit(self.url).scheme
+
+    @property
+    def baud(self) -> int | None:
+        """Of a serial line; None where bytes cost nothing."""
+        if self.scheme != "rtu":
+            return None
+        return int(dict(parse_qsl(urlsplit(self.url).query)).get("baud", BAUD))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -273,6 +282,10 @@ def bus_address(url: str) -> tuple[str, int]:
     if parts.scheme == "rtu" and not parts.netloc and parts.path.startswith("/"):
         known = {"baud", "parity", "stop", "bits"}
         unknown = [key for key, _ in parse_qsl(parts.query) if key not in known]
+        baud = dict(parse_qsl(parts.query)).get("baud", str(BAUD))
+        if not baud.isdecimal() or not 300 <= int(baud) <= 4_000_000:
+            msg = f"not a speed of a serial bus: baud={baud}; write 9600, 19200, 115200"
+            raise ValueError(msg)
         if not unknown:
             return "", 0
         msg = f"not an option of a serial bus: {', '.join(unknown)}; there are {', '.join(sorted(known))}"

@@ -98,7 +98,9 @@ class Log:
         for name in points:
             if name not in columns:
                 raise ReplayError(f"{path}: there is no column {name!r}; it has {', '.join(columns)}")
-        return cls(path, time, unit, origin_ms, zone, points)  # type: ignore[arg-type]  # unit was checked
+        log = cls(path, time, unit, origin_ms, zone, points)  # type: ignore[arg-type]  # unit was checked
+        next(log.rows(), None)  # a wrong unit shows in the first line, before anything is started
+        return log
 
     def rows(self) -> Iterator[Row]:
         """Every row in the file's order; raises ReplayError naming the line of an unreadable time."""

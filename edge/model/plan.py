@@ -58,6 +58,21 @@ def plan_requests(points: Iterable[Point], *, max_gap: int, max_registers: int) 
     return sorted(out, key=_urgency)
 
 
+ANSWER_MS: Final = 5.0
+"""What a device takes to begin its answer, where nothing is known of it: the usual few ms."""
+
+
+def line_ms(request: Request, *, baud: int | None, pause_ms: float) -> float:
+    """How long one question and its answer hold their line, estimated; `baud` of a serial line, else None.
+
+    RTU: 8 bytes ask, 5 and the data answer, 11 bits a byte, and a silence of 3.5 bytes after each.
+    """
+    if baud is None:
+        return ANSWER_MS + pause_ms
+    data = -(-request.count // 8) if request.table.of_bits else 2 * request.count
+    return (8 + 5 + data + 2 * 3.5) * 11 * 1000 / baud + ANSWER_MS + pause_ms
+
+
 def _request(table: Table, period_ms: int, run: list[Point]) -> Request:
     start = run[0].address
     count = max(p.address + p.width for p in run) - start

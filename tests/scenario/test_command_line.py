@@ -101,8 +101,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "words",
     [
-        "edge plan --config edge.toml --json",
-        "edge probe",
         "edge detect log.csv --json",
         "collector rebuild --config c.toml",
         "batch readiness B-1 --for ship",

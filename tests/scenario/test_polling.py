@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from deploy import cli_edge
 from edge.app import Agent
 from gateway.contract.events import Absence, AgentDown, ConfigChange, LimitFinding
 from tests.agents import Row, running, site, stored
@@ -145,7 +147,9 @@ async def test_a_device_that_comes_back_is_polled_again(tmp_path: Path, device: 
     assert not agent_is_down(agent)
 
 
-async def test_an_absence_is_closed_by_the_next_start(tmp_path: Path, device: CountingDevice) -> None:
+async def test_an_absence_is_closed_by_the_next_start(
+    tmp_path: Path, device: CountingDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The agent is stopped while the device is away, and starts when it is back: no slot is left out."""
     config = site(tmp_path, one(device.port), period_ms=50)
     async with running(config):
@@ -154,6 +158,8 @@ async def test_an_absence_is_closed_by_the_next_start(tmp_path: Path, device: Co
     async with running(config) as agent, asyncio.timeout(10):
         while not agent_is_down(agent):
             await asyncio.sleep(0.01)
+    assert cli_edge.outbox(config.path, json=True) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["absent"] == ["C-1/count"]
     await device.start()
     async with running(config):
         await device.until(device.answers + 5)
