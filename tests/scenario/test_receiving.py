@@ -317,6 +317,29 @@ async def test_state_is_offline_while_the_ledger_cannot_commit_and_nothing_is_re
     await watcher.close()
 
 
+async def test_a_disk_that_fills_while_a_connection_is_made_does_not_end_the_collector(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the soak: the time of STATE was to be kept between two commits, and raised."""
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    async with running(config_of(tmp_path, broker.url)) as run:
+        await online(run)
+        monkeypatch.setattr(run.services.ledger, "remember", full)
+        await broker.kill()
+        await broker.start()
+        async with asyncio.timeout(15):
+            while not run.services.live.tallies["broker_connects"] >= 2:  # type: ignore[index]
+                await asyncio.wait((run.task,), timeout=0.01)
+        assert not run.task.done()
+        gateway = await SimGateway().connect(broker.broker)
+        gateway.send(gateway.data(gateway.make(BR, numbers(1, T0_MS, [1.0]))))
+        await gateway.receipted(1)
+        await gateway.close()
+
+
 async def test_a_broker_that_comes_later_and_goes_is_waited_for(tmp_path: Path, broker: Mosquitto) -> None:
     await broker.stop()
     async with running(config_of(tmp_path, broker.url)) as run:
