@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RANGES_PER_EVENT: Final = 96
 """Ranges in one statement: each with its digest, they stay below an event's 12,000 bytes."""
+METRIC_BYTES: Final = 32
+"""Bytes of one reading in a body, rather too many: 22 is usual."""
 AGED_AT_ONCE: Final = 1_000
 """Segments declared too old in one transaction: below a second."""
 
@@ -59,6 +61,13 @@ def make_room(db: apsw.Connection, *, keep_after: int, bytes_max: int, now_ns: i
     told = list(declare(db, victims, cause="outbox full", now_ns=now_ns))
     _delete(db, victims)
     return told
+
+
+def fits_free_pages(db: apsw.Connection, drafts: Sequence[Draft]) -> bool:
+    """Whether these find pages that deleting freed, so that the file need not grow on a full disk."""
+    page_bytes = int(db.pragma("page_size"))
+    need = sum(len(draft.block) for draft in drafts) * METRIC_BYTES + len(drafts) * page_bytes
+    return int(db.pragma("freelist_count")) * page_bytes >= 2 * need
 
 
 def drop_settled(db: apsw.Connection, *, size: int) -> int:

@@ -33,6 +33,8 @@ WAL_PAGES_MAX: Final = 1_000
 """Pages (4 kB) after which a commit checkpoints, SQLite's own default: recovery stays below 1 s."""
 WAL_BYTES_KEPT_MAX: Final = 16 * 2**20
 """A log that one huge transaction blew up is cut back to this after its checkpoint."""
+BALLAST_BYTES: Final = 4 * 2**20
+"""Enough log for receipts and for deleting thousands of receipted segments."""
 RECOVERY_FACT: Final = "outbox.recovery"
 """The fact that keeps the statement of a quarantine."""
 
@@ -385,6 +387,41 @@ def _wal(path: Path) -> Path:
 
 def _suspect(path: Path) -> Path:
     return path.with_name(path.name + ".suspect")
+
+
+def keep_ballast(path: Path) -> bool:
+    """Room on the disk set aside beside the store, for the day when it is full; whether it is there.
+
+    On a full disk even a receipt cannot be written down, and nothing could ever be freed.
+    """
+    ballast = _ballast(path)
+    if ballast.exists():
+        return True
+    draft = path.with_name(f"{ballast.name}-{secrets.token_hex(4)}")
+    try:
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, BALLAST_BYTES)
+        finally:
+            os.close(fd)
+        draft.rename(ballast)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def drop_ballast(path: Path) -> bool:
+    """Give that room to the file system; False when it was given before."""
+    try:
+        _ballast(path).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _ballast(path: Path) -> Path:
+    return path.with_name(path.name + ".ballast")
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 import apsw
 
@@ -78,6 +78,9 @@ _PRUNE: Final = (
 )
 
 
+T = TypeVar("T")
+
+
 class Outbox:
     """Durable store of segments until their receipt and `keep_receipted_days` longer. See the module's text.
 
@@ -97,6 +100,7 @@ class Outbox:
         self._bound: Final[set[int]] = set()
         self.recovery: Final = opened.recovery
         """What was moved aside by this opening; `last_recovery` also tells of an earlier one."""
+        recover.keep_ballast(path)
         self.opened: Final = self.epochs()
         """How it was found; what an earlier process may have sent is part of that."""
 
@@ -148,9 +152,20 @@ class Outbox:
                 raise
         return self._append(drafts, facts or {})
 
+    def _in_need(self, work: Callable[[], T]) -> T:
+        """For what frees room in the end: on a full disk it may use the ballast."""
+        try:
+            return work()
+        except OutboxError as fault:
+            if not isinstance(fault.__cause__, apsw.FullError) or not recover.drop_ballast(self.path):
+                raise
+        return work()
+
     def _append(self, drafts: Sequence[Draft], facts: Mapping[str, str]) -> list[SegmentId]:
         now_ns = self._now_ns()
         with self._writing("appending to the outbox"):
+            if not recover.keep_ballast(self.path) and not losing.fits_free_pages(self._db, drafts):
+                raise apsw.FullError("what is left of the disk is kept for receipts")
             ids = appending.append(self._db, drafts, now_ns=now_ns)
             told = losing.make_room(
                 self._db, keep_after=len(ids), bytes_max=int(self.config.bytes_max), now_ns=now_ns
@@ -161,9 +176,13 @@ class Outbox:
 
     def _give_way(self) -> bool:
         """On a full disk: delete receipted segments, whose pages the next append uses again."""
-        try:
+
+        def drop() -> bool:
             with self._writing("making room"):
                 return losing.drop_settled(self._db, size=GIVE_WAY_BYTES) > 0
+
+        try:
+            return self._in_need(drop)
         except OutboxError:
             return False  # the disk refuses even that: the append's own failure is what counts
 
@@ -220,16 +239,24 @@ class Outbox:
 
     def note_attempt(self, places: Sequence[int]) -> None:
         """These segments were sent once more. Call it for every re-send; it costs no sync to disk."""
-        with self._relaxed("noting an attempt"):
-            self._db.executemany(
-                "UPDATE segment SET attempts = attempts + 1 WHERE place = ?",
-                ((place,) for place in places),
-            )
+
+        def note() -> None:
+            with self._relaxed("noting an attempt"):
+                self._db.executemany(
+                    "UPDATE segment SET attempts = attempts + 1 WHERE place = ?",
+                    ((place,) for place in places),
+                )
+
+        self._in_need(note)
 
     def note_sending(self, place: int) -> None:
         """Nothing above `place` was sent yet; on the disk before it returns. Call it before sending there."""
-        with self._writing("noting what is sent"):
-            self._db.execute("UPDATE state SET sent_place = ?", (place,))
+
+        def note() -> None:
+            with self._writing("noting what is sent"):
+                self._db.execute("UPDATE state SET sent_place = ?", (place,))
+
+        self._in_need(note)
 
     def park(self, place: int) -> None:
         """Take an unsettled segment out of the ordinary order (kept, alarmed, sent hourly)."""
@@ -245,8 +272,12 @@ class Outbox:
         ever sent from here: a receipt for it can only be another store's, of which this is a copy.
         """
         at_ns = self._now_ns() if now_ns is None else now_ns
-        with self._relaxed("settling a receipt"):
-            done = settling.carry_out(self._db, receipt, now_ns=at_ns, sent_place=sent_place)
+
+        def carry_out() -> Settlement:
+            with self._relaxed("settling a receipt"):
+                return settling.carry_out(self._db, receipt, now_ns=at_ns, sent_place=sent_place)
+
+        done = self._in_need(carry_out)
         if done.damaged:
             # Numbers were given to statements of loss: those must be on the disk before they are sent.
             self.remember("outbox.damaged", str(done.damaged[-1]))
@@ -275,6 +306,7 @@ class Outbox:
 
         Bounded: `more` says that there is more to do at once.
         """
+        recover.keep_ballast(self.path)
         now_ns = self._now_ns()
         pruned = self.prune(now_ns=now_ns, keep_days=keep_days)
         before_ns = now_ns - int(self.config.age_days_max * _DAY_NS)

@@ -176,7 +176,7 @@ def test_a_crash_at_any_step_of_the_replacement_loses_nothing(
             assert {row.epoch for row in everything(outbox)} == {epoch}
             assert outbox.last_recovery() is not None
     names = {file.name for file in tmp_path.iterdir()}
-    assert names == {"outbox.db", "outbox.db.lock", "quarantine"}
+    assert names == {"outbox.db", "outbox.db.ballast", "outbox.db.lock", "quarantine"}
 
 
 def test_a_body_on_a_damaged_page_is_set_aside_while_running_and_the_rest_goes_on(tmp_path: Path) -> None:

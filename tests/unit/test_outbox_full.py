@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from gateway.contract.decode import decode_data
 from gateway.contract.events import EVENT_METRIC, Event, Loss, OutboxFilling, UnknownEvent, parse_event
 from gateway.contract.receipts import Receipt
-from gateway.outbox import model
+from gateway.outbox import model, recover, settling
 from gateway.outbox.config import OutboxConfig
-from gateway.outbox.model import Draft, OutboxError, Stored
+from gateway.outbox.model import Draft, OutboxError, Settlement, Stored
 from gateway.outbox.store import Outbox
 from tests.outboxes import CLOCK, DAY_NS, SECOND_NS, Wall, a_block, chain_faults, everything
 
@@ -184,3 +188,37 @@ def test_a_full_disk_takes_back_the_room_of_receipted_segments(store: Open) -> N
         outbox.append([draft(1, 500) for _ in range(40)])
     assert outbox.status().segments_lost == 0
     assert outbox.last_number() == 60
+
+
+def test_on_a_full_disk_receipts_are_written_with_the_ballast_and_free_the_way(
+    store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = store()
+    ballast = outbox.path.with_name("outbox.db.ballast")
+    assert ballast.stat().st_blocks * 512 >= recover.BALLAST_BYTES
+    outbox.append([draft(1, 500) for _ in range(40)])
+    carry_out = settling.carry_out
+
+    def refused_while_the_disk_is_full(*args: Any, **more: Any) -> Settlement:
+        if ballast.exists():
+            raise apsw.FullError("database or disk is full")
+        return carry_out(*args, **more)
+
+    with monkeypatch.context() as full:
+        full.setattr(settling, "carry_out", refused_while_the_disk_is_full)
+        full.setattr(os, "posix_fallocate", refuse_room)
+        assert outbox.settle(receipt(outbox, 30)).newly == 30
+        assert not ballast.exists()
+        with pytest.raises(OutboxError, match="kept for receipts"):
+            outbox.append([draft(1, 500) for _ in range(60)])
+        assert outbox.fetch(range(1, 31)) == [], "what was receipted made room"
+        assert outbox.append([draft(1, 500) for _ in range(5)])[0].number == 41
+        outbox.tend()
+        assert not ballast.exists()
+    outbox.tend()
+    assert ballast.exists()
+    assert outbox.status().segments_lost == 0
+
+
+def refuse_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
