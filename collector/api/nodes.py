@@ -34,7 +34,17 @@ def nodes(services: TheServices, page: ThePage) -> JSONResponse:
     """Every epoch of every gateway, current ones first."""
     found = services.projection.nodes()
     answer = paged(found, page, name=lambda view: f"{view.group}/{view.node}/{view.epoch}")
-    answer["items"] = [_node(view, services.ledger.id) for view in answer["items"]]
+    absent = services.projection.told.still_absent()
+    answer["items"] = [
+        {
+            **_node(view, services.ledger.id),
+            "absent": [
+                {"point": point, "since": utc_text(one.from_ns), "reason": one.reason}
+                for point, one in (absent.get((view.group, view.node), ()) if view.current else ())
+            ],
+        }
+        for view in answer["items"]
+    ]
     return JSONResponse(answer)
 
 

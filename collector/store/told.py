@@ -51,6 +51,17 @@ class ToldByNodes:
         met = [one for one in found.values() if one.to_ns is None or one.to_ns > from_ns]
         return sorted(met, key=lambda one: (one.from_ns, one.to_ns or to_ns, one.reason))
 
+    def still_absent(self) -> dict[tuple[str, str], list[tuple[str, Absent]]]:
+        """(group, node) → what is declared absent now and not back: (device/name, since), oldest first."""
+        rows = self._rows(
+            "SELECT grp, node, point, min(from_ns), min(reason) FROM absence GROUP BY grp, node, point, name"
+            " HAVING count(to_ns) = 0 ORDER BY 4, 3"
+        )
+        out: dict[tuple[str, str], list[tuple[str, Absent]]] = {}
+        for group, node, point, from_ns, reason in rows:
+            out.setdefault((group, node), []).append((point, Absent(from_ns, None, reason)))
+        return out
+
     def incidents(self, *, upto: int) -> list[Incident]:
         """Everything known at ledger id `upto`."""
         found: list[Incident] = []

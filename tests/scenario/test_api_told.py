@@ -56,7 +56,15 @@ async def test_an_absence_is_missing_with_its_cause_while_the_rest_is_pending(ap
     await api.felt([-20.0] * 10)
     token = (await get(client, "/batches/B-1/history"))["known"]["token"]
     api.clock.advance(60)
+    opened = away.model_copy(update={"to": None})
+    await api.take(gateway.data(told(gateway, opened, wall_s=9.5)))
+    (node,) = (await get(client, "/nodes"))["items"]
+    assert node["absent"] == [
+        {"point": "FRZ-01/temperature", "since": "2026-09-21T14:13:30.000Z", "reason": "timeout"}
+    ]
     await api.take(gateway.data(told(gateway, away, wall_s=9.5)))
+    (node,) = (await get(client, "/nodes"))["items"]
+    assert node["absent"] == []
     history = await get(client, "/batches/B-1/history")
     (leg,) = history["legs"]
     (point,) = leg["points"]
