@@ -280,6 +280,7 @@ async def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         await host.link.close()
     await broker.stop()
     samples.write(args.csv)
+    print(samples.chart())
     return figures(samples, host, said, segments=segments, filled_s=filled_s)
 
 

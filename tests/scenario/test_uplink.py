@@ -24,8 +24,10 @@ from gateway.contract.receipts import Receipt, ranges_of
 from gateway.contract.segment import Clock
 from gateway.contract.topics import Message, Topic, state_topic
 from gateway.link.client import Heard, Link
+from gateway.outbox.config import OutboxConfig
 from gateway.outbox.model import Draft, PointBinding
 from gateway.outbox.store import Outbox
+from gateway.uplink import care
 from gateway.uplink.config import UplinkConfig
 from gateway.uplink.drain import Uplink
 from gateway.uplink.messages import Births, DeviceBirths
@@ -156,12 +158,18 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    broker: Mosquitto, tmp_path: Path, before: int = 0, *, connect: bool = True, **settings: object
+    broker: Mosquitto,
+    tmp_path: Path,
+    before: int = 0,
+    *,
+    connect: bool = True,
+    limits: OutboxConfig | None = None,
+    **settings: object,
 ) -> AsyncIterator[Site]:
     host = Host(broker)
     if connect:
         await host.connect()
-    with Outbox.open(tmp_path / "outbox.db", now_ns=time.time_ns) as outbox:
+    with Outbox.open(tmp_path / "outbox.db", now_ns=time.time_ns, config=limits) as outbox:
         config = UplinkConfig.model_validate({"broker": broker.url, **settings})
         one = Site(outbox, host, config)
         if before:
@@ -356,6 +364,30 @@ async def test_optional_receipts_settle_what_the_broker_has(broker: Mosquitto, t
         await here.host.until(lambda: here.depth() == 0)
         here.append(3)
         await here.host.until(lambda: here.depth() == 0 and len(here.host.data()) == 8)
+
+
+async def test_with_optional_receipts_what_was_published_is_kept_for_its_grace_and_no_longer(
+    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(care, "TEND_INTERVAL_S", 0.05)
+    grace_days = 0.5 / 86_400
+    async with site(
+        broker, tmp_path, before=5, receipts="optional", receipt_host="", grace_days=grace_days
+    ) as here:
+        await here.host.until(lambda: here.depth() == 0)
+        assert len(here.outbox.fetch(range(1, 6))) == 5
+        await here.host.until(lambda: here.outbox.fetch(range(1, 6)) == [])
+
+
+async def test_the_outbox_is_cared_for_without_a_broker(
+    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(care, "TEND_INTERVAL_S", 0.05)
+    await broker.kill()
+    limits = OutboxConfig(age_days_max=0.5 / 86_400)
+    async with site(broker, tmp_path, before=2, connect=False, limits=limits) as here:
+        await here.host.until(lambda: here.outbox.status().segments_lost >= 2)
+        assert here.uplink.state in {State.DISCONNECTED, State.CONNECTING}
 
 
 async def test_nothing_blocks_the_loop(broker: Mosquitto, tmp_path: Path) -> None:
