@@ -200,7 +200,7 @@ async def test_probes_and_figures(api: Api) -> None:
     assert "telomere_projection_lag_entries 0.0" in figures
     (node,) = (await robot.get("/nodes")).json()["items"]
     assert (node["upto"], node["committed_readings"], node["online"], node["gaps"]) == (1, 2, True, [])
-    assert node["clock"] == {"synchronised": True, "bound_s": 0.004, "boot": "boot-1"}
+    assert node["clock"] == {"synchronised": True, "bound_s": 0.004, "boot": "boot-1", "steps": 0}
     topic, payload = api.gateway.data(api.gateway.made[0])
     await api.take((topic, payload[: len(payload) // 2]))
     (kept,) = (await robot.get("/quarantine")).json()["items"]
