@@ -133,7 +133,6 @@ class Judge:
         self._services = services
         self._registry = registry
         self._kept: OrderedDict[tuple[str, str, int, int], list[Document]] = OrderedDict()
-        self._born: dict[PointName, int | None] = {}
         self._lock = threading.Lock()
         self._arrived = Arrived(services)
 
@@ -162,7 +161,7 @@ class Judge:
 
     def excursions(self, known: KnownPosition, rules: Iterable[RuleVersion]) -> list[Document]:
         """Over each rule's point's whole history, longest first."""
-        declared = self._declared()
+        declared = self._declared(known)
         found = [
             item
             for rule in rules
@@ -209,28 +208,24 @@ class Judge:
         return Sources(
             read=read,
             absences=absences,
-            points=self._declared(),
+            points=self._declared(position),
             frontiers=frontiers,
             exceptions=self._found(facts),
         )
 
-    def _declared(self) -> dict[str, PointFacts]:
+    def _declared(self, known: KnownPosition) -> dict[str, PointFacts]:
         return {
-            str(info.point): PointFacts(
-                name=str(info.point),
-                kind=str(info.kind),
-                unit=info.unit,
-                period_ns=(info.period_ms or 0) * NS_PER_MS,
+            (name := str(PointName(*of))): PointFacts(
+                name=name, kind=kind, unit=unit, period_ns=(period_ms or 0) * NS_PER_MS
             )
-            for info in self._services.readings.points()
+            for *of, kind, unit, period_ms in self._services.projection.declared(upto=known.ledger)
         }
 
     def _found(self, facts: Facts) -> list[ExceptionItem]:
         position = facts.position
         points = [
-            PointSeen(str(point), self._services.ledger.known_at(born) or 0)
-            for point in self._services.readings.latest()
-            if (born := self._born_id(point)) is not None and born <= position.ledger
+            PointSeen(str(point), self._services.ledger.known_at(since) or 0)
+            for point, since in self._services.projection.felt(upto=position.ledger)
         ]
         seen = [*self._forked(position), *self._arrived.gaps(position.ledger)]
         told = incidents(self._services.projection.told.incidents(upto=position.ledger))
@@ -271,12 +266,6 @@ class Judge:
             )
             for point, times in sorted(by_point.items(), key=lambda pair: str(pair[0]))
         ]
-
-    def _born_id(self, point: PointName) -> int | None:
-        if point not in self._born:
-            metrics = self._services.projection.metrics_of(point)
-            self._born[point] = metrics[0][1].born if metrics else None
-        return self._born[point]
 
 
 def _exception_order(item: Document) -> tuple[bool, int, str, str]:

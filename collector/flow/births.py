@@ -108,6 +108,18 @@ class Births:
         self, stream: Stream, device: str, metrics: tuple[births.MetricBirth, ...], entry: Entry
     ) -> Stream | None:
         grew = [self.bind(stream, device, metric, entry.id) for metric in metrics]
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO declared SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1"
+            " FROM point WHERE (grp, node, device, name) = (?1, ?2, ?3, ?4)"
+            " AND kind = ?6 AND unit IS ?7 AND period_ms IS ?8)",
+            [
+                (
+                    *(entry.group, entry.node, device, metric.name, entry.id),
+                    *(str(metric.kind), metric.unit, _number(metric.period_ms)),
+                )
+                for metric in metrics
+            ],
+        )
         self._connection.execute(
             "UPDATE point SET retired = 1 WHERE grp = ? AND node = ? AND device = ?",
             (entry.group, entry.node, device),

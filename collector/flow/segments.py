@@ -297,7 +297,13 @@ class Segments:
     def _latest(self, stream: Stream, entry: Entry, block: Block, metric: MetricInfo, row: int) -> None:
         point = PointName(entry.group, entry.node, metric.device, metric.name)
         order = (int(block.time_ms[row]), stream.epoch, entry.number or entry.id, row)
-        if order <= self._state.latest.get(point, (-(1 << 62), "", 0, 0)):
+        before = self._state.latest.get(point)
+        if before is None:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO felt VALUES (?,?,?,?,?)",
+                (*(point.group, point.node, point.device, point.name), max(entry.id, metric.born)),
+            )
+        elif order <= before:
             return
         self._state.latest[point] = order
         self._state.latest_changed[point] = Newest(order, block, metric.kind, entry.id)

@@ -237,6 +237,20 @@ class Projection:
             " ORDER BY grp, node, device, name"
         )
 
+    def declared(self, *, upto: int) -> list[Row]:
+        """(group, node, device, name, kind, unit, period_ms) of every point as births up to `upto` say."""
+        rows = self._readers.rows(
+            "SELECT grp, node, device, name, kind, unit, period_ms, max(id) FROM declared WHERE id <= ?"
+            " GROUP BY grp, node, device, name",
+            (upto,),
+        )
+        return [row[:-1] for row in rows]
+
+    def felt(self, *, upto: int) -> list[tuple[PointName, int]]:
+        """Every point with a reading known at `upto`, and the ledger id since which the first one is."""
+        rows = self._readers.rows("SELECT grp, node, device, name, id FROM felt WHERE id <= ?", (upto,))
+        return [(PointName(*row[:-1]), int(row[-1])) for row in rows]
+
     def latest(self) -> list[Row]:
         """Columns of every point's newest reading by its own time."""
         return self._readers.rows(

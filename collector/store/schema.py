@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "3"
+SCHEMA_VERSION: Final = "4"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -33,6 +33,12 @@ CREATE INDEX IF NOT EXISTS metric_point ON metric (device, name);
 CREATE TABLE IF NOT EXISTS point (
   grp TEXT, node TEXT, device TEXT, name TEXT, kind TEXT NOT NULL, unit TEXT, period_ms INTEGER, profile TEXT,
   retired INTEGER NOT NULL, first_id INTEGER NOT NULL, PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS declared (
+  grp TEXT, node TEXT, device TEXT, name TEXT, id INTEGER, kind TEXT NOT NULL, unit TEXT, period_ms INTEGER,
+  PRIMARY KEY (grp, node, device, name, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS felt (
+  grp TEXT, node TEXT, device TEXT, name TEXT, id INTEGER NOT NULL,
+  PRIMARY KEY (grp, node, device, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS latest (
   grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER NOT NULL, form INTEGER NOT NULL,
   bits INTEGER NOT NULL, text TEXT, quality INTEGER NOT NULL, reason TEXT NOT NULL, epoch TEXT NOT NULL,
@@ -89,6 +95,6 @@ CREATE TABLE IF NOT EXISTS rebound (
 TABLES: Final = (
     *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected", "unchecked"),
     *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped"),
-    *("absence", "refusal", "twin", "moved", "dropped"),
+    *("absence", "refusal", "twin", "moved", "dropped", "declared", "felt"),
 )
 """Every table, as compared by a rebuild."""

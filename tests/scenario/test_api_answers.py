@@ -221,20 +221,28 @@ async def test_as_known_at_takes_tokens_and_times_and_never_the_future(api: Api)
 
 async def test_a_closed_position_gives_the_same_bytes_for_ever(api: Api) -> None:
     client = api.program()
-    await api.born("temperature")
+    await api.born("temperature", "second")
     await site(api, client)
     scan = {"act": "put_in", "batch": "B-1", "equipment": "FRZ-01", "time": START}
     assert (await client.post("/events", json={"event": scan})).status_code == 201
     await api.felt([-20.0] * 60 + [-10.0] * 60 + [-20.0] * 60)
     path = "/batches/batch:site-zurich%2FB-1/history"
     first = (await client.get(path)).text
+    told = await get(client, "/exceptions")
     known = httpx.Response(200, text=first).json()["known"]
     api.clock.advance(3600)
     await api.felt([-5.0] * 10, at_s=190)
     await client.post("/rules", json={"id": "rule:frz-high", "point": FREEZER, "high": -30.0})
     assert (await client.get(path)).text != first
+    await api.take(
+        api.gateway.dbirth("FRZ-01", [metric("temperature", 1, period_ms=5000), metric("second", 2)])
+    )
+    await api.felt([4.0], at_s=250, alias=2)
+    now = await get(client, "/exceptions")
+    assert len(now["items"]) == len(told["items"]) + 1
     for at in (known["token"], known["time"]):
         assert (await client.get(path, params={"as_known_at": at})).text == first
+        assert (await get(client, "/exceptions", as_known_at=at))["items"] == told["items"]
 
 
 async def test_a_history_tells_legs_coverage_and_excursions(api: Api) -> None:
