@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway.contract.reading import PointName
 
-_LOCAL: Final = re.compile(r"[^\s:?#][^\s?#]{0,199}")
+_LOCAL: Final = re.compile(r"[^\s\x00-\x1f\x7f:?#][^\s\x00-\x1f\x7f?#]{0,199}")
 _TOKEN: Final = re.compile(r"L([0-9]{1,18})\.J([0-9]{1,18})", re.ASCII)
 
 
@@ -71,7 +71,7 @@ def qualified(kind: Kind, name: str) -> str:
     if kind is Kind.POINT:
         return str(PointName.parse(local))
     if not _LOCAL.fullmatch(local):
-        msg = f"{name!r} is no usable name of a {kind}: no spaces, '?' or '#', 1 to 200 characters"
+        msg = f"{name!r} is no usable name of a {kind}: 1 to 200 characters without spaces, controls, '?' and '#'"
         raise ValueError(msg)
     return f"{kind}:{local}"
 

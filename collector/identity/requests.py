@@ -65,8 +65,8 @@ class BatchRequest(Request):
 
     wrapper = "batch"
     id: str | None = None
-    issuer: str = Field(min_length=1, max_length=100, pattern=r"^[^\s:/?#@]+$")
-    number: str = Field(min_length=1, max_length=100, pattern=r"^[^\s:/?#@]+$")
+    issuer: str = Field(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f:/?#@]+$")
+    number: str = Field(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f:/?#@]+$")
     time: Time | None = None
     coi: Identifier | None = None
     product_profile: str | None = None

@@ -29,7 +29,7 @@ from deploy.demo.cut import Cable
 from deploy.demo.layout import Layout
 from deploy.demo.report import Measured
 from edge.config import EdgeConfig, load
-from edge.drivers.replay import Log, Progress, Replayer
+from edge.drivers.replay import Log, Progress, Replayer, ReplayError
 from gateway.contract.events import time_text
 from gateway.contract.reading import PointName
 from gateway.outbox.model import OutboxStatus
@@ -221,14 +221,18 @@ class Site:
         if not self._options.logs:
             return
         before = (await asyncio.to_thread(self._status, story.REPLAY)).readings_sampled
-        await Replayer(
+        replayer = Replayer(
             host=broker.HOST,
             port=self._layout.ports.broker,
             client_id="replayer",
             logs=self._options.logs,
             stored=lambda: self._status(story.REPLAY).readings_sampled - before,
             progress=self._progress,
-        ).run()
+        )
+        try:
+            await replayer.run()
+        except ReplayError as error:
+            raise CommandError(f"--replay {error}", hint="mend or leave out that line") from error
 
     async def _tell_progress(self) -> None:
         """Rows of the replay on stderr, until all are receipted."""

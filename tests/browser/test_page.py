@@ -209,3 +209,17 @@ async def test_when_the_collector_is_silent_the_page_says_so(api: Api) -> None:
         assert time.monotonic() - began < 15
         await page.context.set_offline(False)
         await expect(page.locator("#banner")).to_be_hidden(timeout=20_000)
+
+
+async def test_an_age_of_years_stays_inside_its_card(api: Api) -> None:
+    measure = """() => {
+      const age = document.querySelector(".point .age");
+      age.textContent = "◆ stale 1103.5 d";
+      const words = document.createRange();
+      words.selectNodeContents(age);
+      return [words.getBoundingClientRect().right, age.closest(".point").getBoundingClientRect().right];
+    }"""
+    async with opened({"width": 1280, "height": 900}) as (page, _):
+        await signed_in(page, api)
+        text_ends, row_ends = await page.evaluate(measure)
+        assert text_ends <= row_ends

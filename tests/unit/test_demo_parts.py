@@ -19,8 +19,9 @@ from deploy.demo.cut import Cable
 from deploy.demo.layout import Layout, Ports, pointer
 from deploy.demo.report import Account
 from deploy.demo.simulator import make_plant
+from deploy.demo.site import Options, Site
 from edge.config import load
-from edge.drivers.replay import Log
+from edge.drivers.replay import Log, Replayer
 from gateway.contract.codec import decode_data, seal
 from gateway.contract.events import EVENT_METRIC, parse_event
 from gateway.outbox.model import OutboxStatus
@@ -230,3 +231,23 @@ def status(**given: int) -> OutboxStatus:
     names = OutboxStatus.__dataclass_fields__
     figures: dict[str, object] = {**dict.fromkeys(names, 0), "epoch": "e", **given}
     return OutboxStatus(**figures)  # type: ignore[arg-type]  # a test's figures
+
+
+async def test_a_log_that_goes_bad_midway_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("time,b\n1,2\nlater,3\n")
+    log = Log.parse(f"{path}:unit=s")
+
+    async def read(replayer: Replayer) -> None:
+        for one in replayer.logs:
+            list(one.rows())
+
+    monkeypatch.setattr(Replayer, "run", read)
+    made = layout(tmp_path, logs=(log,))
+    site = Site(Options(layout=made, history_s=HOUR, logs=(log,), exit_after_s=None, report=None, json=False))
+    with contextlib.closing(Outbox.open(tmp_path / "outbox.db", now_ns=lambda: 1)) as outbox:
+        site._outboxes[story.REPLAY] = outbox
+        with pytest.raises(CommandError, match=r"log\.csv:3: 'later'"):
+            await site._replay()

@@ -211,6 +211,9 @@ def test_a_posted_act_counts_like_a_scan_and_once(site: Site) -> None:
         (CorrectionRequest, {"object": "x"}, "reason"),
         (EquipmentRequest, {}, "id or a name"),
         (EquipmentRequest, {"id": "batch:x"}, "id of a batch"),
+        (EquipmentRequest, {"name": "A\x00B"}, "no usable name"),
+        (BatchRequest, {"issuer": "site-zurich", "number": "B\x00"}, "number"),
+        (BatchRequest, {"issuer": "site\x1bzurich", "number": "B-1"}, "issuer"),
         (EventRequest, {"act": "put_in", "batch": "B-1", "time": "2026-10-04T01:00:00Z"}, "equipment"),
     ],
 )

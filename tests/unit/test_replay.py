@@ -76,6 +76,12 @@ def test_what_cannot_be_replayed_is_a_sentence(tmp_path: Path, text: str, option
         list(Log.parse(f"{path}{options}").rows())
 
 
+def test_a_wrong_unit_is_told_before_anything_is_published(tmp_path: Path) -> None:
+    path = written(tmp_path, "time,b\n2024-03-01 10:00:00,2\n")
+    with pytest.raises(ReplayError, match="not a number of s"):
+        Log.parse(f"{path}:unit=s")
+
+
 def test_a_missing_file_is_a_sentence_and_colons_in_names_are_kept(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="absent"):
         Log.parse(str(tmp_path / "absent.csv"))
