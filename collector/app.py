@@ -211,16 +211,23 @@ def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:
     follow.wake()
 
 
+def close(ledger: Ledger, journal: Journal) -> Position:
+    """The last ids of both at one instant, which both are closed up to: its known time finds it again,
+    whatever is written meanwhile. What the journal holds by now is in it. Blocking.
+    """
+    mark = ledger.barrier(at_least_ns=journal.known_ns(journal.last()))
+    return Position(mark.id, journal.id_at(mark.known_ns))
+
+
 async def _position(ledger: Ledger, journal: Journal, follow: Follow) -> Position:
-    mark = await asyncio.to_thread(ledger.barrier)
-    position = Position(mark.id, await asyncio.to_thread(journal.last))
+    position = await asyncio.to_thread(close, ledger, journal)
     follow.wake()
     await follow.reached(position.ledger)
     return position
 
 
 async def _position_at(known_ns: int, ledger: Ledger, journal: Journal, follow: Follow) -> Position:
-    await asyncio.to_thread(ledger.barrier)
+    await asyncio.to_thread(ledger.barrier, at_least_ns=known_ns)
     ids = await asyncio.to_thread(lambda: (ledger.id_at(known_ns), journal.id_at(known_ns)))
     position = Position(*ids)
     follow.wake()

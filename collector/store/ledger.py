@@ -208,9 +208,9 @@ class Ledger:
         bound_wal(self._connection, self._path)
         return out
 
-    def barrier(self) -> Mark:
+    def barrier(self, *, at_least_ns: int = 0) -> Mark:
         """Close the position: an empty commit; later entries get a later known time. Blocks."""
-        return self.submit(self._barrier).result()
+        return self.submit(self._barrier, at_least_ns).result()
 
     def remember(self, key: str, value: str) -> None:
         """Persist one small fact beside the entries. Blocks."""
@@ -231,8 +231,8 @@ class Ledger:
         self._readers.close()
         self._connection.close()
 
-    def _barrier(self) -> Mark:
-        known_ns = max(self._now_ns(), self._floor_ns)
+    def _barrier(self, at_least_ns: int) -> Mark:
+        known_ns = max(self._now_ns(), self._floor_ns, at_least_ns)
         self._remember("known_floor", str(known_ns))
         self._floor_ns = known_ns
         return Mark(self._last_id, known_ns)
