@@ -71,7 +71,7 @@ def qualified(kind: Kind, name: str) -> str:
     if kind is Kind.POINT:
         return str(PointName.parse(local))
     if not _LOCAL.fullmatch(local):
-        msg = f"{name!r} is no usable name of a {kind}: 1 to 200 characters without spaces, controls, '?' and '#'"
+        msg = f"{name!r} is no usable name of a {kind}: 1 to 200 characters without spaces, controls, ? and #"
         raise ValueError(msg)
     return f"{kind}:{local}"
 
