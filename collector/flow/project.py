@@ -151,6 +151,8 @@ class Projector:
         node = self._state.node(entry.group, entry.node)
         node.received_ns = max(node.received_ns, entry.received_ns)
         before = node.sid
+        if entry.kind in {EntryKind.NBIRTH, EntryKind.DBIRTH}:
+            progress.unknown.discard((entry.group, entry.node))  # what was missed has come
         try:
             match entry.kind:
                 case EntryKind.NBIRTH:

@@ -24,7 +24,7 @@ from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.sort import Arrival
 from collector.store.ledger import Committed, EntryKind, Ledger, Outcome
 from collector.store.live import LiveBoard, NodeStatus, Tally
-from collector.store.projection import Progress
+from collector.store.projection import NodeKey, Progress
 from gateway.contract import births, codec
 from gateway.contract.segment import ACKNOWLEDGE_METRIC
 from gateway.contract.topics import NAMESPACE, Message, Topic, state_topic
@@ -77,6 +77,8 @@ class HostSession:
         self._tracker = tracker
         self._gate = RebirthGate(filled_at=clocks.monotonic_s())
         self._order = SeqWatch(reorder_s)
+        self._born_ids: dict[NodeKey, int] = {}
+        """Ledger id of each node's last birth: names unknown before it are no reason to ask again."""
         self._taken = taken
         self._live = live
         self._clocks = clocks
@@ -291,6 +293,7 @@ class HostSession:
         node = (draft.group, draft.node)
         if draft.kind is EntryKind.NBIRTH:
             self._gate.born(node)
+            self._born_ids[node] = committed.id or 0
             if draft.epoch is not None:
                 self._live.status.pop(node, None)
                 self._tracker.born((*node, draft.epoch), now=now)
@@ -313,8 +316,9 @@ class HostSession:
             self._tracker.restored((group, node, epoch), number, now=now)
         for group, node, epoch, numbers in progress.settled:
             self._tracker.settled((group, node, epoch), numbers, now=now)
-        for key in progress.unknown:
-            self._gate.want(key, now=now)
+        for node_key in progress.unknown:
+            if progress.cursor >= self._born_ids.get(node_key, 0):  # else its births are on the disk by now
+                self._gate.want(node_key, now=now)
         self._answer.set()
 
     # --- answering ------------------------------------------------------------------------------
