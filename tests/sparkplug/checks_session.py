@@ -162,7 +162,7 @@ def _reborn(story: Story) -> list[tuple[Message, list[Message]]]:
 
 @asserts("operational-behavior-data-commands-rebirth-action-1")
 def data_stops_at_a_rebirth_request(story: Story) -> None:
-    """What was on its way when the request came may still be seen: a flush or two of the node's two devices."""
+    """What was on its way when the request came may still be seen: a flush or two of two devices."""
     for heard, after in _reborn(story):
         at = next(n for n, message in enumerate(after) if message.kind == "NBIRTH")
         assert at <= 8, [message.packet.topic for message in after[:at]]
