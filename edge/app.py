@@ -8,7 +8,6 @@ way are stored, buffers flushed, the uplink says goodbye, the outbox is closed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
@@ -37,8 +36,8 @@ from gateway.contract.births import MetricBirth
 from gateway.contract.events import Event
 from gateway.contract.reading import Value, value_from_bits
 from gateway.contract.segment import SegmentId
-from gateway.outbox.model import OutboxError, PointBinding
-from gateway.outbox.store import PRUNE_SEGMENTS_MAX, Outbox
+from gateway.outbox.model import PointBinding
+from gateway.outbox.store import Outbox
 from gateway.uplink.drain import Uplink
 from gateway.uplink.messages import Births, DeviceBirths
 
@@ -59,8 +58,6 @@ DRIVERS_STOP_S: Final = 2.2
 """For answers under way: longer than the longest allowed timeout; with the uplink's goodbye below 5 s."""
 LOOK_S: Final = 0.25
 """How soon an event appended by another process is sent."""
-TIDY_S: Final = 60.0
-"""How often segments past `keep_receipted_days` are deleted; a day's worth waits for at most a minute."""
 
 
 def agent_version() -> str:
@@ -239,9 +236,8 @@ class Agent:
         writer = _task(intake.run(flushed))
         sender = _task(uplink.run(farewell))
         looking = _task(self._look(outbox, uplink))
-        tidying = _task(_tidy(outbox))
         stopping, quieting = _task(_until(stop)), _task(_until(quiet))
-        lasting = [writer, sender, looking, tidying, stopping]
+        lasting = [writer, sender, looking, stopping]
         try:
             await asyncio.wait([*drivers, *lasting, quieting], return_when=asyncio.FIRST_COMPLETED)
             if quieting.done():
@@ -258,9 +254,8 @@ class Agent:
             farewell.set()
             stopping.cancel()
             looking.cancel()
-            tidying.cancel()
             await _finish([sender], None)
-        for task in (*drivers, writer, sender, looking, tidying):
+        for task in (*drivers, writer, sender, looking):
             if task.done() and not task.cancelled():
                 task.result()
 
@@ -336,16 +331,6 @@ class Agent:
             value=value,
             time_ms=0 if last is None else last.time_ms,
         )
-
-
-async def _tidy(outbox: Outbox) -> None:
-    """Delete what was receipted long ago; a refusing disk is told by the intake and tried again here."""
-    loop = asyncio.get_running_loop()
-    while True:
-        with contextlib.suppress(OutboxError):
-            while await loop.run_in_executor(None, outbox.prune) == PRUNE_SEGMENTS_MAX:
-                pass
-        await asyncio.sleep(TIDY_S)
 
 
 async def _until(event: asyncio.Event) -> None:
