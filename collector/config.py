@@ -128,10 +128,19 @@ class SinkSection(Section):
     token_file: FilePath | None = None
 
 
+def _registry_url(url: str) -> str:
+    if url in ("sqlite:", "sqlite://") or url.startswith("sqlite:///"):
+        return url
+    problem = "is not built yet" if url.startswith("postgres") else "is no registry"
+    raise ValueError(f'{url!r} {problem}; write "sqlite:"')
+
+
 class RegistrySection(Section):
     """[registry]"""
 
-    url: str = Field("sqlite:", description='"sqlite:" keeps registry.db in data_dir')
+    url: Annotated[str, AfterValidator(_registry_url)] = Field(
+        "sqlite:", description='"sqlite:" keeps registry.db in data_dir'
+    )
 
 
 class HttpSection(Section):

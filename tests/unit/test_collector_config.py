@@ -85,6 +85,17 @@ def test_a_broker_that_cannot_be_meant(tmp_path: Path, key: str, value: str) -> 
         config.load(write(tmp_path, f'[collector]\ndata_dir = "v"\n[broker]\n{key} = {value}\n'))
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("postgresql://h/db", "not built yet"), ("oracle://x", "no registry"), ("sqlite:x.db", "no registry")],
+)
+def test_a_registry_that_cannot_be_opened_is_told_by_check(tmp_path: Path, url: str, words: str) -> None:
+    path = write(tmp_path, f'[collector]\ndata_dir = "v"\n[registry]\nurl = "{url}"\n')
+    with pytest.raises(ConfigError, match=words) as caught:
+        config.load(path)
+    assert [fault.key for fault in caught.value.faults] == ["registry.url"]
+
+
 def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
