@@ -203,6 +203,7 @@ class Segments:
             if not any(check_digest(data, previous=one, device=entry.device) for one in previous):
                 self._reject(stream, entry_id, number + 1, since=since, progress=progress)
                 stream.readings -= readings_of(data)
+                self._forget_latest(stream, number + 1)
 
     def _reject(self, stream: Stream, entry_id: int, number: int, *, since: int, progress: Progress) -> None:
         stream.mismatches += 1
@@ -307,6 +308,18 @@ class Segments:
             return
         self._state.latest[point] = order
         self._state.latest_changed[point] = Newest(order, block, metric.kind, entry.id)
+
+    def _forget_latest(self, stream: Stream, number: int) -> None:
+        """No last value is of a segment whose content is not what its digest says."""
+        of = (stream.group, stream.node, stream.epoch, number)
+        latest = self._state.latest
+        for point in [p for p, order in latest.items() if (p.group, p.node, order[1], order[2]) == of]:
+            del latest[point]
+            self._state.latest_changed.pop(point, None)
+            self._connection.execute(
+                "DELETE FROM latest WHERE (grp, node, device, name) = (?,?,?,?)",
+                (point.group, point.node, point.device, point.name),
+            )
 
     def _name_foreign(self, stream: Stream, entry: Entry, block: Block) -> None:
         """A foreign metric that comes by name needs no birth: its kind is that of its first value."""

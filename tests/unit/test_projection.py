@@ -251,6 +251,25 @@ def test_content_that_arrives_before_its_predecessor_is_checked_when_that_comes(
     assert (stores.readings.count(), stores.projection.nodes()[0].refused) == (3, ())
 
 
+def test_no_last_value_is_one_whose_content_was_found_wrong(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    first, second = (gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)])) for i in range(2))
+    other = SimGateway().make(BR, numbers(1, T0_MS + 1000, [99.0]))
+    wrong = codec.encode_body(segment=second.identity, clock="-", block=other.block, time_ms=T0_MS)
+    stores.take((gateway.data(second)[0], codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)))
+    stores.project()
+    assert stores.readings.latest()[POINT].value == 99.0
+    for made, wanted in ((first, {}), (second, {POINT: 1.0})):
+        stores.take(gateway.data(made))
+        stores.project()
+        assert {point: last.value for point, last in stores.readings.latest().items()} == wanted
+    before = stores.dump()
+    stores.rebuild()
+    stores.project()
+    assert stores.dump() == before
+
+
 def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
     gateway = SimGateway()
     stores.take(gateway.data(gateway.make("-", [Reading(T0_MS, Kind.STRING, scan(), 0, EVENT_METRIC)])))
