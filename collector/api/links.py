@@ -43,7 +43,10 @@ class Acts:
         self._cursor = 0
 
     def upto(self, ledger_id: int | None) -> list[ScanAct]:
-        """Those in entries up to a ledger id (all projected ones without), in known order."""
+        """Those in entries up to a ledger id (all projected ones without), in known order.
+
+        Without those whose content was known there to be wrong: the whole segment says what was scanned.
+        """
         with self._lock:
             cursor = self._projection.cursor()
             if cursor > self._cursor:
@@ -60,9 +63,10 @@ class Acts:
                     if isinstance(row.event, Scan)
                 )
                 self._cursor = cursor
-            if ledger_id is None:
-                return list(self._acts)
-            return self._acts[: bisect_right(self._acts, ledger_id, key=lambda act: act.ledger)]
+            upto = self._cursor if ledger_id is None else ledger_id
+            known = self._acts[: bisect_right(self._acts, upto, key=lambda act: act.ledger)]
+        wrong = self._projection.rejected(upto=upto)
+        return [act for act in known if act.ledger not in wrong] if wrong else known
 
 
 def link_document(link: Link) -> Document:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from collector.api.links import Acts
 from collector.flow.segments import Segments
 from collector.store.ledger import Entry
 from collector.store.readings import Form, buckets_of
 from gateway.contract import codec
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
-from gateway.contract.reading import Kind, PointName, Quality, Reading, Value
+from gateway.contract.reading import Kind, PointName, Quality, Reading, Value, block_of
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.ledgers import Stores
 
@@ -268,6 +269,25 @@ def test_no_last_value_is_one_whose_content_was_found_wrong(stores: Stores) -> N
     stores.rebuild()
     stores.project()
     assert stores.dump() == before
+
+
+def test_a_scan_whose_content_was_found_wrong_is_no_act(stores: Stores) -> None:
+    """The same event comes again, whole: what it says counts, not what came first."""
+    gateway, topic = SimGateway(), "spBv1.0/zurich/NDATA/gw-1"
+    told = [
+        [Reading(T0_MS, Kind.STRING, scan().replace("B-1", name), 0, EVENT_METRIC)] for name in ("B-1", "B-2")
+    ]
+    first, second = gateway.make(BR, numbers(1, T0_MS, [1.0])), gateway.make("-", told[0])
+    wrong = codec.encode_body(segment=second.identity, clock="-", block=block_of(told[1]), time_ms=T0_MS)
+    stores.take((topic, codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)))
+    stores.project()
+    acts = Acts(stores.projection)
+    assert [act.batch for act in acts.upto(None)] == ["B-2"]
+    for made, wanted in ((first, []), (second, ["B-1"])):
+        stores.take(gateway.data(made))
+        stores.project()
+        assert [act.batch for act in acts.upto(None)] == wanted
+    assert [act.batch for act in acts.upto(1)] == ["B-2"]
 
 
 def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
