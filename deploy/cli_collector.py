@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import json as json_module
+import os
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 from deploy.answers import CommandError, Exit
+
+PRIVATE_UMASK: Final = 0o077
+"""The collector's files hold password hashes and identities: for its own user only."""
 
 
 def check(config: Path, *, json: bool) -> int:
@@ -44,6 +49,7 @@ def run(config: Path) -> int:
     """The collector until SIGINT or SIGTERM."""
     from collector.config import load
 
+    os.umask(PRIVATE_UMASK)
     loaded = load(config)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)

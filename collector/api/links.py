@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import threading
 from bisect import bisect_right
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 
 from collector.api.known import Seen, TheCaller, ThePage, TheRegistry, TheServices, paged
+from collector.api.problems import unusable
 from collector.api.things import Document, status_of
 from collector.identity.links import Link, Role, implied
 from collector.identity.requests import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
 from collector.identity.rows import RowKind, ScanAct, scan_act
-from collector.identity.times import utc_text
+from collector.identity.times import NS_PER_S, ns_of, utc_text
 from collector.registry.commands import (
     confirm_link,
     correct_link,
@@ -31,6 +32,9 @@ from collector.store.projection import EventRow, Projection
 from gateway.contract.events import Scan, UnknownEvent, event_text
 
 router = APIRouter()
+
+AHEAD_NS_MAX: Final = 5 * 60 * NS_PER_S
+"""How far a scanner's clock may be ahead of ours before its act counts as not yet happened."""
 
 
 class Acts:
@@ -134,9 +138,15 @@ def rejection(
 
 @router.post("/events")
 def post_one_event(
-    request: EventRequest, registry: TheRegistry, caller: TheCaller, response: Response
+    request: EventRequest,
+    services: TheServices,
+    registry: TheRegistry,
+    caller: TheCaller,
+    response: Response,
 ) -> Document:
-    """An act at the door: put in, take out, move, receive, hand over."""
+    """An act at the door: put in, take out, move, receive, hand over. It has happened: its time is past."""
+    if ns_of(request.time) > services.now_ns() + AHEAD_NS_MAX:
+        raise unusable(f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened")
     before = registry.journal.last()
     document = post_event(registry, caller.name, request)
     status_of(response, made=registry.journal.last() > before)

@@ -245,6 +245,16 @@ async def test_a_closed_position_gives_the_same_bytes_for_ever(api: Api) -> None
         assert (await get(client, "/exceptions", as_known_at=at))["items"] == told["items"]
 
 
+async def test_an_act_that_is_yet_to_come_is_refused(api: Api) -> None:
+    client = api.program()
+    await site(api, client)
+    act = {"act": "put_in", "batch": "B-1", "equipment": "FRZ-01", "time": "2026-09-22T14:00:00Z"}
+    told = await client.post("/events", json=act)
+    is_problem(told, 422)
+    assert "yet to come" in told.json()["detail"]
+    assert (await get(client, "/events"))["items"] == []
+
+
 async def test_a_history_tells_legs_coverage_and_excursions(api: Api) -> None:
     client = api.program()
     await api.born("temperature")
