@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from collector.flow.project import Projector
 from collector.ingest.sort import Arrival, Sorter
@@ -66,6 +69,14 @@ class Stores:
         self.projection.close()
         for suffix in ("", "-wal", "-shm"):
             (self.folder / f"projection.db{suffix}").unlink(missing_ok=True)
+        self._open()
+
+    def lose_last(self, n: int) -> None:
+        """The ledger's file is damaged while nothing runs: its last `n` entries are gone."""
+        self.close()
+        with closing(apsw.Connection(str(self.folder / "ledger.db"))) as connection:
+            connection.execute("DELETE FROM entry WHERE id > (SELECT max(id) FROM entry) - ?", (n,))
+        self.ledger = Ledger.open(self.folder / "ledger.db", now_ns=self._tick)
         self._open()
 
     def dump(self) -> dict[str, list[Any]]:

@@ -146,7 +146,9 @@ def post_one_event(
 ) -> Document:
     """An act at the door: put in, take out, move, receive, hand over. It has happened: its time is past."""
     if ns_of(request.time) > services.now_ns() + AHEAD_NS_MAX:
-        raise unusable(f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened")
+        raise unusable(
+            f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened"
+        )
     before = registry.journal.last()
     document = post_event(registry, caller.name, request)
     status_of(response, made=registry.journal.last() > before)

@@ -102,9 +102,13 @@ class Projector:
         self._connection.close()
 
     def _open(self) -> apsw.Connection:
-        """The file if it follows this ledger with this schema, else a new one."""
+        """The file if it follows this ledger with this schema and is not ahead of it, else a new one.
+
+        Ahead: the ledger's file was damaged and lost its last entries. Their ids are given again, so all
+        that was derived from them is derived anew.
+        """
         connection = open_writer(self._path)
-        if _matches(connection, self._ledger.id):
+        if _matches(connection, self._ledger.id, last_id=self._ledger.last_id()):
             return connection
         connection.close()
         for suffix in ("", "-wal", "-shm"):
@@ -174,9 +178,18 @@ class Projector:
             self._segments.retry(grown, entry, progress)
 
 
-def _matches(connection: apsw.Connection, ledger_id: str) -> bool:
+def _matches(connection: apsw.Connection, ledger_id: str, *, last_id: int) -> bool:
     try:
         meta: dict[str, str] = dict(query(connection, "SELECT key, value FROM meta"))
     except apsw.SQLError:
         return False
-    return meta.get("schema") == SCHEMA_VERSION and meta.get("ledger") == ledger_id
+    if meta.get("schema") != SCHEMA_VERSION or meta.get("ledger") != ledger_id:
+        return False
+    cursor = int(meta["cursor"])
+    if cursor > last_id:
+        log.error(
+            "the ledger lost entries: gateways send again what they keep; the projection is made anew",
+            projected_upto=cursor,
+            ledger_upto=last_id,
+        )
+    return cursor <= last_id

@@ -223,8 +223,15 @@ async def test_collector_run_outlives_an_absent_broker(tmp_path: Path) -> None:
                 return True
 
         await eventually(answers, is_good=bool, timeout_s=30, what="the collector listens")
-        private = {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "data").iterdir()}
-        assert {"ledger.db", "registry.db"} <= set(private)
+
+        def modes() -> dict[str, int]:
+            return {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "data").iterdir()}
+
+        async def made() -> bool:
+            return {"ledger.db", "registry.db", "projection.db"} <= set(modes())
+
+        await eventually(made, is_good=bool, timeout_s=30, what="the collector's files are there")
+        private = modes()
         assert not any(private.values()), "identities and password hashes are for the collector's user only"
         assert collector.is_running
         assert await collector.stop() == 0, collector.log

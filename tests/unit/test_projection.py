@@ -299,3 +299,23 @@ def test_events_keep_their_place_in_known_order(stores: Stores) -> None:
     assert isinstance(row.event, Scan)
     assert stores.projection.events(upto=0) == []
     assert stores.readings.count() == 0
+
+
+def test_a_ledger_that_lost_its_end_is_projected_anew(stores: Stores) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+    made = [gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)])) for i in range(5)]
+    for one in made[:4]:
+        stores.take(gateway.data(one))
+    stores.project()
+    stores.lose_last(3)
+    for one in made[1:]:  # its gateway keeps them and sends them again, under the ids that were lost
+        stores.take(gateway.data(one))
+    stores.project()
+    (state,) = stores.projection.streams()[1]
+    assert state.numbers.upto == 5
+    assert stores.readings.read(POINT, from_ns=None, to_ns=None).value.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    stores.lose_last(3)
+    stores.project()
+    (state,) = stores.projection.streams()[1]
+    assert state.numbers.upto == 2, "what is said to be on the disk is on the disk"
