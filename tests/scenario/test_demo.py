@@ -92,7 +92,7 @@ def accounts(found: dict[str, Any]) -> None:
     assert outage["node"] == "gw-cold"
     span = dt.datetime.fromisoformat(outage["to"]) - dt.datetime.fromisoformat(outage["from"])
     assert 19.5 < span.total_seconds() < 22
-    assert 0 < found["drain_s"] < 20
+    assert 0 < found["drain_s"] < 60, "the reconnect pause may double up to half a minute"
     assert found["alarms"] is None
     assert found["records"] is None
     assert {"alarms", "records"} <= set(found["not_built"])
