@@ -11,9 +11,9 @@ from collector.identity.exceptions import ExceptionKind
 from collector.ingest import commit, sort
 from collector.ingest.commit import Committer
 from collector.ingest.sort import Arrival, Sorter
-from collector.store import junk, live
+from collector.store import live
 from collector.store.decoded import SegmentCache, size_of
-from collector.store.ledger import EntryKind, Outcome
+from collector.store.ledger import EntryKind, Outcome, junk
 from collector.store.live import LiveBoard, NodeStatus, Tally
 from gateway.contract import wire
 from gateway.contract.reading import PointName

@@ -1,0 +1,189 @@
+"""The ledger: segments, births and deaths exactly as received, numbered in the order of their commit.
+
+Owns the writing of ledger.db (SQLite in WAL mode, synchronous=FULL), its one writer thread, the ledger's
+id, known time that never decreases, and the answer to "was this segment here before". An entry is never
+changed or deleted. Must not know what a payload means beyond the columns that the receiver gives with it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, ParamSpec, Self, TypeVar
+
+import apsw
+
+from collector.store.database import bound_wal, immediate, open_writer, query, query_one
+from collector.store.ledger import junk
+from collector.store.ledger.entries import (
+    COLUMNS,
+    RESTORES_KEY,
+    SCHEMA,
+    Committed,
+    Draft,
+    EntryKind,
+    Mark,
+    Outcome,
+    Restored,
+)
+from collector.store.ledger.reading import LedgerReading
+
+RESEND_ATTEMPTS_MAX: Final = 8
+"""Copies kept of one segment whose content was refused: a parked segment is re-sent hourly, not for ever."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Ledger(LedgerReading):
+    """One ledger file. Every write runs on its single writer thread; reads use their own connections."""
+
+    def __init__(self, path: Path, *, now_ns: Callable[[], int]) -> None:
+        super().__init__(path)
+        self._path = path
+        self._now_ns = now_ns
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._connection = open_writer(path)
+        with immediate(self._connection):
+            self._connection.execute(SCHEMA + junk.SCHEMA)
+            self._connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),)
+            )
+        meta: dict[str, str] = dict(query(self._connection, "SELECT key, value FROM meta"))
+        self.id = str(meta["ledger"])
+        row = query_one(self._connection, "SELECT id, known_at FROM entry ORDER BY id DESC LIMIT 1")
+        self._last_id, last_known = (int(row[0]), int(row[1])) if row else (0, 0)
+        self._floor_ns = max(last_known, int(meta.get("known_floor", 0)))
+
+    @classmethod
+    def open(cls, path: Path, *, now_ns: Callable[[], int]) -> Self:
+        """Open or create the ledger. Raises apsw.Error when the file cannot be used."""
+        return cls(path, now_ns=now_ns)
+
+    # --- writing: everything below runs on the writer thread -------------------------------------
+
+    def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run `work` on the writer thread; commits, barriers and notes inside it are then direct."""
+        return self._writer.submit(work, *args, **kwargs)
+
+    def commit(self, drafts: Sequence[Draft]) -> list[Committed]:
+        """One transaction, on the disk when this returns; blocks. Not to be called on the writer thread."""
+        return self.submit(self.commit_here, drafts).result()
+
+    def commit_here(self, drafts: Sequence[Draft]) -> list[Committed]:
+        """`commit` for code that already runs on the writer thread."""
+        known_ns = max(self._now_ns(), self._floor_ns + 1)
+        last_id = self._last_id
+        out: list[Committed] = []
+        with immediate(self._connection):
+            for draft in drafts:
+                committed = self._insert(draft, last_id + 1, known_ns)
+                last_id = max(last_id, committed.id)
+                out.append(committed)
+        self._last_id = last_id
+        self._floor_ns = known_ns
+        bound_wal(self._connection, self._path)
+        return out
+
+    def barrier(self, *, at_least_ns: int = 0) -> Mark:
+        """Close the position: an empty commit; later entries get a later known time. Blocks."""
+        return self.submit(self._barrier, at_least_ns).result()
+
+    def remember(self, key: str, value: str) -> None:
+        """Persist one small fact beside the entries. Blocks."""
+        self.submit(self._remember, key, value).result()
+
+    def close(self) -> None:
+        """Finish what was submitted, then close every connection."""
+        self._writer.shutdown(wait=True)
+        self._readers.close()
+        self._connection.close()
+
+    def _barrier(self, at_least_ns: int) -> Mark:
+        known_ns = max(self._now_ns(), self._floor_ns, at_least_ns)
+        self._remember("known_floor", str(known_ns))
+        self._floor_ns = known_ns
+        return Mark(self._last_id, known_ns)
+
+    def _remember(self, key: str, value: str) -> None:
+        with immediate(self._connection):
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _insert(self, draft: Draft, new_id: int, known_ns: int) -> Committed:
+        attempt, outcome = 0, Outcome.NEW
+        if draft.kind is EntryKind.SEGMENT:
+            attempt, outcome = self._judge(draft)
+        elif draft.kind is EntryKind.UNDECODABLE:
+            message = junk.Message(
+                draft.group,
+                draft.node,
+                draft.device,
+                draft.digest or "",
+                len(draft.payload),
+                draft.received_ns,
+            )
+            outcome = Outcome(junk.admit(self._connection, message))
+        if outcome is Outcome.DROPPED:
+            return Committed(draft, outcome, 0)
+        if outcome is not Outcome.DUPLICATE:
+            self._connection.execute(
+                f"INSERT INTO entry ({COLUMNS}, payload)"  # noqa: S608 (constant text)
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+                (
+                    *(new_id, str(draft.kind), draft.group, draft.node, draft.device, draft.epoch),
+                    *(draft.number, draft.digest, attempt, draft.t_min_ms, draft.t_max_ms, draft.n),
+                    *(draft.received_ns, known_ns, draft.payload),
+                ),
+            )
+            if self._connection.changes():
+                self._connection.executemany(
+                    "INSERT INTO settled VALUES (?,?,?,?)",
+                    [(new_id, epoch, first, last) for epoch, (first, last) in draft.settles],
+                )
+                return Committed(draft, outcome, new_id)
+        self._connection.execute(
+            "INSERT INTO repeat VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1",
+            (draft.group, draft.node, draft.epoch or ""),
+        )
+        return Committed(draft, Outcome.DUPLICATE, 0)
+
+    def _judge(self, draft: Draft) -> tuple[int, Outcome]:
+        kept = query(
+            self._connection,
+            "SELECT digest, attempt FROM entry WHERE kind = 'segment'"
+            " AND grp = ? AND node = ? AND epoch = ? AND number = ?",
+            (draft.group, draft.node, draft.epoch, draft.number),
+        )
+        same = [int(attempt) for digest, attempt in kept if digest == draft.digest]
+        if not same:
+            return 0, Outcome.FORK if kept else Outcome.NEW
+        if draft.resend and len(same) < RESEND_ATTEMPTS_MAX:
+            return max(same) + 1, Outcome.NEW
+        return 0, Outcome.DUPLICATE
+
+
+def assign_new_id(path: Path, restored: Restored) -> str:
+    """Give a ledger file that no collector has open a new id, and note why. Returns it."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        row = query_one(connection, "SELECT value FROM meta WHERE key = ?", (RESTORES_KEY,))
+        before: list[object] = json.loads(row[0]) if row else []
+        new_id = secrets.token_hex(8)
+        with immediate(connection):
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'ledger'", (new_id,))
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                (RESTORES_KEY, json.dumps([*before, asdict(restored)])),
+            )
+        return new_id
+    finally:
+        connection.close()
+
+
+def is_full(error: apsw.Error) -> bool:
+    """Whether the ledger could not commit for want of space."""
+    return isinstance(error, apsw.FullError)

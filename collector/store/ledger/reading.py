@@ -1,0 +1,180 @@
+"""The reading side of the ledger: entries, payloads and numbers by id, each in a short snapshot.
+
+Owns the questions that are asked of ledger.db. Must not write, nor know what a payload means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from collector.store.database import Readers, query_one
+from collector.store.ledger import junk
+from collector.store.ledger.entries import COLUMNS, RESTORES_KEY, Entry, EntryKind, Restored, entry_of
+from gateway.contract.receipts import Range
+
+PAYLOADS_PER_QUERY: Final = 256
+"""Payloads fetched in one read snapshot: 4 MiB at the usual 16 kB, so that no snapshot lives long."""
+
+
+class LedgerReading:
+    """The questions. `last_id` is kept by the writer: nothing is read that is not committed yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._readers = Readers(path)
+        self._last_id = 0
+
+    def recall(self, key: str) -> str | None:
+        """A fact given to `remember`."""
+        rows = self._readers.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def restores(self) -> list[Restored]:
+        """Every time this ledger was put back from a backup, oldest first."""
+        return [Restored(**one) for one in json.loads(self.recall(RESTORES_KEY) or "[]")]
+
+    def last_id(self) -> int:
+        """The id of the newest committed entry, 0 without one."""
+        return self._last_id
+
+    def entries(
+        self, *, after: int, limit: int, upto: int | None = None, payload: bool = True
+    ) -> list[Entry]:
+        """Entries with after < id <= upto, ascending, at most `limit`."""
+        columns = f"{COLUMNS}, payload" if payload else COLUMNS
+        rows = self._readers.rows(
+            f"SELECT {columns} FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608
+            (after, self._last_id if upto is None else upto, limit),
+        )
+        return [entry_of(row) for row in rows]
+
+    def within(self, *, after: int, limit: int, bytes_max: int) -> int:
+        """The last id such that the entries after `after` up to it are at most `limit` and their payloads at
+        most `bytes_max`, the first one always; `after` without any.
+        """
+        rows = self._readers.rows(
+            "SELECT id, length(payload) FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (after, self._last_id, limit),
+        )
+        last = after
+        for entry_id, size in rows:
+            bytes_max -= size
+            if bytes_max < 0 and last != after:
+                break
+            last = entry_id
+        return last
+
+    def id_at(self, known_ns: int) -> int:
+        """The last id whose known time is at or before `known_ns`, 0 without one (binary search)."""
+        low, high = 0, self._last_id
+        with self._readers.connection() as connection:
+            while low < high:
+                middle = (low + high + 1) // 2
+                row = query_one(connection, "SELECT known_at FROM entry WHERE id = ?", (middle,))
+                assert row is not None, "ids are gapless"
+                low, high = (middle, high) if int(row[0]) <= known_ns else (low, middle - 1)
+        return low
+
+    def known_at(self, entry_id: int) -> int | None:
+        """The known time (ns) of an entry."""
+        rows = self._readers.rows("SELECT known_at FROM entry WHERE id = ?", (entry_id,))
+        return rows[0][0] if rows else None
+
+    def segments_of(
+        self, *, group: str, node: str, device: str, t_min_ms: int, t_max_ms: int, span_ms: int, upto: int
+    ) -> list[Entry]:
+        """Segments of a device that may hold a time in [t_min, t_max], without payloads, by id.
+
+        `span_ms` is the longest segment of that device (t_max - t_min): it bounds the search.
+        """
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS} FROM entry WHERE grp = ? AND node = ? AND device = ?"  # noqa: S608
+            " AND t_min_ms >= ? AND t_min_ms <= ? AND t_max_ms >= ? AND id <= ? ORDER BY id",
+            (group, node, device, t_min_ms - span_ms, t_max_ms, t_min_ms, upto),
+        )
+        return [entry_of(row) for row in rows]
+
+    def copies(self, *, group: str, node: str, epoch: str, number: int, below: int) -> list[Entry]:
+        """Every copy of one segment number with id < `below` (forks and re-sent ones), by id."""
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS}, payload FROM entry WHERE kind = 'segment'"  # noqa: S608
+            " AND grp = ? AND node = ? AND epoch = ? AND number = ? AND id < ? ORDER BY id",
+            (group, node, epoch, number, below),
+        )
+        return [entry_of(row) for row in rows]
+
+    def first_copies(self, *, group: str, node: str, epoch: str, numbers: Range, below: int) -> list[Entry]:
+        """The first entry with id < `below` of each segment number in a range, without payloads."""
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS}, min(id) FROM entry WHERE kind = 'segment' AND grp = ? AND node = ?"  # noqa: S608
+            " AND epoch = ? AND number BETWEEN ? AND ? AND id < ? GROUP BY number",
+            (group, node, epoch, *numbers, below),
+        )
+        return [entry_of(row[:-1]) for row in rows]
+
+    def payloads(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Payloads by id, in short snapshots."""
+        out: dict[int, bytes] = {}
+        for start in range(0, len(ids), PAYLOADS_PER_QUERY):
+            part = ids[start : start + PAYLOADS_PER_QUERY]
+            marks = ",".join("?" * len(part))
+            rows = self._readers.rows(
+                f"SELECT id, payload FROM entry WHERE id IN ({marks})",  # noqa: S608 (only marks)
+                tuple(part),
+            )
+            out.update(dict(rows))
+        return out
+
+    def numbers_after(self, after: int) -> list[tuple[str, str, str, int, EntryKind]]:
+        """(group, node, epoch, number, kind) of every numbered entry with id > `after`."""
+        rows = self._readers.rows(
+            "SELECT grp, node, epoch, number, kind FROM entry WHERE id > ? AND number IS NOT NULL", (after,)
+        )
+        return [(row[0], row[1], row[2], row[3], EntryKind(row[4])) for row in rows]
+
+    def numbers_between(self, *, after: int, upto: int) -> list[tuple[int, str, str, str, int]]:
+        """(id, group, node, epoch, number) of every numbered entry with after < id <= upto, by id."""
+        return self._readers.rows(
+            "SELECT id, grp, node, epoch, number FROM entry"
+            " WHERE id > ? AND id <= ? AND number IS NOT NULL ORDER BY id",
+            (after, upto),
+        )
+
+    def settled_between(self, *, after: int, upto: int) -> list[tuple[int, str, str, str, Range]]:
+        """(id, group, node, epoch, numbers) that events in entries with after < id <= upto settle."""
+        rows = self._readers.rows(
+            "SELECT id, grp, node, s.epoch, first, last FROM settled s JOIN entry USING (id)"
+            " WHERE id > ? AND id <= ?",
+            (after, upto),
+        )
+        return [(*row[:4], (row[4], row[5])) for row in rows]
+
+    def own_nodes(self, *, after: int) -> set[tuple[str, str]]:
+        """Nodes that sent a numbered segment or a birth with an epoch in an entry with id > `after`."""
+        rows = self._readers.rows(
+            "SELECT DISTINCT grp, node FROM entry WHERE id > ? AND epoch IS NOT NULL"
+            " AND kind IN ('segment', 'nbirth', 'dbirth')",
+            (after,),
+        )
+        return {(row[0], row[1]) for row in rows}
+
+    def duplicates(self) -> dict[tuple[str, str, str], int]:
+        """How often something that was here already came again, by (group, node, epoch or "")."""
+        rows = self._readers.rows("SELECT grp, node, epoch, n FROM repeat")
+        return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+    def undecodable(self, *, upto: int, limit: int = 1_000) -> list[Entry]:
+        """The newest messages that could not be decoded, newest first, without payloads."""
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS} FROM entry WHERE kind = 'undecodable' AND id <= ?"  # noqa: S608
+            " ORDER BY id DESC LIMIT ?",
+            (upto, limit),
+        )
+        return [entry_of(row) for row in rows]
+
+    def junk(self, *, upto: int) -> list[junk.Junk]:
+        """What could not be read, by node, known at `upto` (what was dropped: so far)."""
+        with self._readers.connection() as connection:
+            return junk.of_nodes(connection, upto=upto)
