@@ -54,6 +54,10 @@ INT32: Final = 3
 BOOLEAN: Final = 11
 STRING: Final = 12
 _MASK: Final = (1 << 64) - 1
+_VARINT_LIMIT: Final = 128
+"""A length below it is one byte."""
+_IS_HISTORICAL_BYTES: Final = b"\x28\x01"
+_IS_HISTORICAL: Final = np.frombuffer(_IS_HISTORICAL_BYTES, np.uint8)
 _EXPONENT: Final = np.uint64(0x7FF << 52)
 _VALUE_BYTES: Final = {Field.NONE: 2, Field.FLOAT: 5, Field.DOUBLE: 9, Field.BOOLEAN: 2}
 
@@ -206,6 +210,7 @@ def seal(body: bytes, *, sent_ms: int, seq: int, historical: bool) -> bytes:
 
 
 def _historical(body: bytes) -> bytes:
+    """Metrics of one length that follow each other, as a regular device's do, are marked all at once."""
     out = bytearray()
     at, end = 0, len(body)
     while at < end:
@@ -213,14 +218,34 @@ def _historical(body: bytes) -> bytes:
             msg = f"not a body of metrics: byte {at} is {body[at]:#x}"
             raise PayloadError(msg)
         length, start = wire.read_varint(body, at + 1)
+        alike = _alike(body, at, length + 2) if start == at + 2 and length + 2 < _VARINT_LIMIT else 1
+        if alike >= bulk.ROWS_MIN:
+            rows = np.frombuffer(body, np.uint8, alike * (length + 2), at)
+            marked = np.empty((alike, length + 4), np.uint8)
+            marked[:, : length + 2] = rows.reshape(alike, length + 2)
+            marked[:, 1] = length + 2
+            marked[:, -2:] = _IS_HISTORICAL
+            out += marked.tobytes()
+            at += alike * (length + 2)
+            continue
         at = start + length
         if at > end:
             msg = f"body is cut inside the metric before byte {at}"
             raise PayloadError(msg)
         out += wire.metric_head(length + 2)
         out += body[start:at]
-        out += b"\x28\x01"
+        out += _IS_HISTORICAL_BYTES
     return bytes(out)
+
+
+def _alike(body: bytes, at: int, stride: int) -> int:
+    """How many whole metrics from this one on have its length: each begins where the one before it ends."""
+    rows = (len(body) - at) // stride
+    if rows < bulk.ROWS_MIN or body[at + stride : at + stride + 2] != body[at : at + 2]:
+        return min(rows, 1)
+    heads = np.frombuffer(body, np.uint8, rows * stride, at).reshape(rows, stride)[:, :2]
+    other = np.flatnonzero((heads != heads[0]).any(axis=1))
+    return int(other[0]) if len(other) else rows
 
 
 def encode_status(*, depth: int, oldest_ms: int | None, bytes_: int, sent_ms: int, seq: int) -> bytes:

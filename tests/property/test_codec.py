@@ -69,14 +69,35 @@ def test_any_field_order_decodes_to_the_same(block: Block, historical: bool, see
 
 
 @MANY
-@given(block=blocks())
-def test_sealing_as_historical_marks_every_metric_and_nothing_else(block: Block) -> None:
-    live, late = (wire.parse(sealed(block, historical=flag)[1]) for flag in (False, True))
+@given(block=blocks(), all_at_once=st.booleans())
+def test_sealing_as_historical_marks_every_metric_and_nothing_else(block: Block, all_at_once: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "ROWS_MIN", 2 if all_at_once else 1 << 30)
+        live, late = (wire.parse(sealed(block, historical=flag)[1]) for flag in (False, True))
     assert all(metric.is_historical for metric in late.metrics)
     assert not any(metric.HasField("is_historical") for metric in live.metrics)
     for metric in late.metrics:
         metric.ClearField("is_historical")
     assert late == live
+
+
+def test_runs_of_metrics_of_one_length_are_marked_as_the_others_are() -> None:
+    values = [1.5] * 200 + [7] * 90 + [None] + [2.5] * 3 + ["long " * 40, "long " * 40] * 50 + [True] * 300
+    kinds = {float: Kind.F64, int: Kind.I64, type(None): Kind.F64, str: Kind.STRING, bool: Kind.BOOL}
+    block = block_of(
+        [
+            Reading(1_790_000_000_000 + i, kinds[type(value)], value, key=3 + (i > 120))
+            for i, value in enumerate(values)
+        ]
+    )
+    body = codec.encode_metrics(block)
+    at_once = codec.seal(body, sent_ms=1, seq=1, historical=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "ROWS_MIN", 1 << 30)
+        assert codec.seal(body, sent_ms=1, seq=1, historical=True) == at_once
+    with pytest.raises(PayloadError):
+        codec.seal(body[:-1], sent_ms=1, seq=1, historical=True)
+    assert len(wire.parse(at_once).metrics) == len(values)
 
 
 @MANY
