@@ -311,6 +311,17 @@ def collector_restore(
     raise typer.Exit(cli_collector.restore(config, source, force=force, json=as_json))
 
 
+@collector.command("rebuild")
+def collector_rebuild(*, config: Config, as_json: Json = False) -> None:
+    """Make everything derived anew from ledger and journal and compare it with what was there.
+
+    The collector must be stopped. Exit 1: something differs; the old files are kept beside.
+    """
+    from deploy import cli_store
+
+    raise typer.Exit(cli_store.rebuild(config, json=as_json))
+
+
 Url = Annotated[str, typer.Option(envvar="TELOMERE_URL", help="The collector.")]
 Token = Annotated[str, typer.Option(envvar="TELOMERE_TOKEN", help="Bearer token.", show_default=False)]
 As = Annotated[Format | None, typer.Option("--format", help="Instead of text for people.")]
@@ -387,7 +398,6 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
 
 
 _later(edge, "detect", "Run the detectors over a log")
-_later(collector, "rebuild", "Re-derive everything from ledger and journal")
 _later(batch, "readiness", "Whether a batch may go on")
 _later(batch, "record", "The environmental record")
 for _what in ("readings", "events", "tags", "links"):

@@ -178,6 +178,15 @@ class Projector:
             self._segments.retry(grown, entry, progress)
 
 
+def follows(path: Path, ledger: Ledger) -> bool:
+    """Whether an existing file would be gone on with, and not made anew."""
+    connection = apsw.Connection(str(path))
+    try:
+        return _matches(connection, ledger.id, last_id=ledger.last_id())
+    finally:
+        connection.close()
+
+
 def _matches(connection: apsw.Connection, ledger_id: str, *, last_id: int) -> bool:
     try:
         meta: dict[str, str] = dict(query(connection, "SELECT key, value FROM meta"))

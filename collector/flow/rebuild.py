@@ -1,0 +1,283 @@
+"""Everything derived made anew beside the old, compared with it, and put in its place.
+
+Owns the order of a rebuild: project, compare, keep or drop the old file, swap. It reads the originals
+(ledger with its archive, journal) and writes into a folder of its own until the swap, so that it may be
+killed at any moment. Runs offline, on a folder that nobody else has. Must not know how anything is
+projected.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import apsw
+import structlog
+
+from collector.flow.project import Projector, follows
+from collector.registry.journal import Journal
+from collector.store.database import held, open_writer, query, query_one
+from collector.store.decoded import SegmentCache
+from collector.store.ledger import LEDGER_NAME, Ledger
+from collector.store.schema import TABLES
+
+PROJECTION_NAME: Final = "projection.db"
+DRAFT: Final = "rebuild"
+"""The folder in data_dir in which the new files grow; what a killed rebuild left there is removed."""
+BATCH_ENTRIES: Final = 1_024
+"""Entries a step: the projection bounds their bytes itself."""
+ROWS_SHOWN_MAX: Final = 3
+"""Examples shown of each table that differs."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A table whose rows are not the same: how many are only in the old or the new, with examples."""
+
+    table: str
+    only_old: int
+    only_new: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """What was read and found. `compared` is empty when there was no old file to compare with."""
+
+    ledger_id: str
+    entries: int
+    readings: int
+    journal: int
+    refused: int
+    """Entries whose content is not what their digest says."""
+    skipped: int
+    """Entries that this version cannot project."""
+    seconds: float
+    compare_seconds: float
+    compared: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    old: str = ""
+    """Why the old file was not compared, empty when it was."""
+    kept: Path | None = None
+    """Where the old files lie when they differ."""
+
+    @property
+    def readings_per_s(self) -> int:
+        """How fast the readings came back, comparing left out."""
+        return round(self.readings / self.seconds) if self.seconds else 0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "equal": None if self.old else not self.differences,
+            "ledger": self.ledger_id,
+            "entries": self.entries,
+            "readings": self.readings,
+            "journal": self.journal,
+            "refused": self.refused,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "readings_per_s": self.readings_per_s,
+            "compare_seconds": round(self.compare_seconds, 3),
+            "compared": list(self.compared),
+            "old": self.old or None,
+            "kept": None if self.kept is None else str(self.kept),
+            "differences": [
+                {
+                    "table": one.table,
+                    "only_old": one.only_old,
+                    "only_new": one.only_new,
+                    "examples": list(one.examples),
+                }
+                for one in self.differences
+            ],
+        }
+
+
+@dataclass(slots=True)
+class _Found:
+    compared: tuple[str, ...] = ()
+    differences: list[Difference] = field(default_factory=list)
+    old: str = ""
+    worth_keeping: bool = False
+    """The old file is damaged or says something else: somebody should look at it."""
+
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""(entries done, entries in all)."""
+
+
+def _silent(_done: int, _of_all: int) -> None:
+    """Nobody watches."""
+
+
+def rebuild(
+    data_dir: Path,
+    *,
+    registry_url: str,
+    now_ns: Callable[[], int],
+    progress: Progress = lambda _n, _all: None,
+) -> Rebuilt:
+    """Blocks; raises InUseError while a collector runs, FileNotFoundError without a ledger, apsw.Error
+    and RegistryError when an original cannot be read. What was there stays until the new is whole.
+    """
+    path = data_dir / LEDGER_NAME
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    draft = data_dir / DRAFT
+    with held(data_dir):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        ledger = Ledger.open(path, now_ns=now_ns)
+        try:
+            journal = _journal(data_dir, registry_url, now_ns)
+            began = time.monotonic()
+            counts = _project(draft / PROJECTION_NAME, ledger, progress)
+            seconds = time.monotonic() - began
+            found = _compare(data_dir / PROJECTION_NAME, draft / PROJECTION_NAME, ledger)
+            compare_seconds = time.monotonic() - began - seconds
+            kept = _swap(data_dir, draft, keep_old=found.worth_keeping)
+        finally:
+            ledger.close()
+            shutil.rmtree(draft, ignore_errors=True)
+    return Rebuilt(
+        ledger_id=ledger.id,
+        entries=ledger.last_id(),
+        readings=counts[0],
+        journal=journal,
+        refused=counts[1],
+        skipped=counts[2],
+        seconds=seconds,
+        compare_seconds=compare_seconds,
+        compared=found.compared,
+        differences=tuple(found.differences),
+        old=found.old,
+        kept=kept,
+    )
+
+
+def _journal(data_dir: Path, registry_url: str, now_ns: Callable[[], int]) -> int:
+    """The other original is read whole too: how many rows it has."""
+    journal = Journal.open(url=registry_url, data_dir=data_dir, now_ns=now_ns)
+    try:
+        return journal.last()
+    finally:
+        journal.close()
+
+
+def _project(path: Path, ledger: Ledger, progress: Progress) -> tuple[int, int, int]:
+    """(readings, refused, skipped) of a projection made from entry 1 to the last."""
+    _catch_up(path, ledger, progress)
+    connection = open_writer(path)
+    try:
+        counts = query_one(
+            connection,
+            "SELECT (SELECT COALESCE(sum(readings), 0) FROM stream), (SELECT count(*) FROM rejected),"
+            " (SELECT count(*) FROM skipped)",
+        )
+        assert counts is not None, "a sum has one row"
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close()
+    _sync(path)
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
+def _catch_up(path: Path, ledger: Ledger, progress: Progress) -> None:
+    """Project until the ledger's end."""
+    projector = Projector(path, ledger=ledger, cache=SegmentCache(ledger))
+    try:
+        last = ledger.last_id()
+        while projector.step(BATCH_ENTRIES).n:
+            progress(projector.cursor, last)
+    finally:
+        projector.close()
+
+
+# --- comparing --------------------------------------------------------------------------------------
+
+
+def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
+    """Every table, row by row. The old file is brought to the ledger's end first, as a start would do."""
+    if not old.is_file():
+        return _Found(old="there was none")
+    try:
+        if not follows(old, ledger):
+            return _Found(old="it was made by another version, or for another ledger")
+        _catch_up(old, ledger, _silent)
+        found = differences(old, new, TABLES)
+        return _Found(compared=TABLES, differences=found, worth_keeping=bool(found))
+    except (apsw.Error, OSError) as error:
+        log.warning("the old projection cannot be read", error=repr(error))
+        return _Found(old=f"it cannot be read: {error}", worth_keeping=True)
+
+
+def differences(old: Path, new: Path, tables: Sequence[str]) -> list[Difference]:
+    """Tables of two SQLite files that do not hold the same rows."""
+    connection = apsw.Connection(str(new))
+    try:
+        connection.execute("PRAGMA temp_store = FILE; ATTACH ? AS old", (str(old),))
+        return [one for table in tables if (one := _difference(connection, table)) is not None]
+    finally:
+        connection.close()
+
+
+def _difference(connection: apsw.Connection, table: str) -> Difference | None:
+    sides = (("old", "main"), ("main", "old"))
+    counts, examples = [], []
+    for left, right in sides:
+        only = f"SELECT * FROM {left}.{table} EXCEPT SELECT * FROM {right}.{table}"  # noqa: S608 (our names)
+        rows = query(connection, f"SELECT * FROM ({only}) LIMIT {ROWS_SHOWN_MAX}")  # noqa: S608
+        count = query_one(connection, f"SELECT count(*) FROM ({only})") if rows else None  # noqa: S608
+        counts.append(0 if count is None else int(count[0]))
+        side = "old" if left == "old" else "new"
+        examples += [f"{side}: {row!r}"[:300] for row in rows]
+    if not any(counts):
+        return None
+    return Difference(table=table, only_old=counts[0], only_new=counts[1], examples=tuple(examples))
+
+
+# --- swapping ---------------------------------------------------------------------------------------
+
+
+def _swap(data_dir: Path, draft: Path, *, keep_old: bool) -> Path | None:
+    """Each new file takes its name in one rename. A crash in between leaves files that follow the same
+    ledger, each with its own cursor: the next start goes on with them.
+    """
+    kept: Path | None = None
+    for new in sorted(draft.glob("*.db")):
+        old = data_dir / new.name
+        beside = [data_dir / (new.name + suffix) for suffix in ("", "-wal", "-shm")]
+        if keep_old and old.exists():
+            kept = kept or _aside(data_dir)
+            for path in beside:
+                if path.exists():
+                    path.rename(kept / path.name)
+        for path in beside[1:]:
+            path.unlink(missing_ok=True)
+        new.rename(old)
+    _sync(data_dir)
+    return kept
+
+
+def _aside(data_dir: Path) -> Path:
+    number = 1
+    while (folder := data_dir / f"before-rebuild-{number}").exists():
+        number += 1
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
