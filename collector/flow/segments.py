@@ -287,7 +287,11 @@ class Segments:
         names = bindings(stream, entry.device, block)
         if None in names.values():
             stream.waiting += 1
-            self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?,?)", (entry.id, stream.sid))
+            for table in ("waiting", "waited"):
+                self._connection.execute(
+                    f"INSERT OR REPLACE INTO {table} VALUES (?,?)",  # noqa: S608 (constant text)
+                    (entry.id, stream.sid),
+                )
             progress.unknown.add((entry.group, entry.node))
             return
         known = {key: metric for key, metric in names.items() if metric is not None}

@@ -88,6 +88,16 @@ class MetricInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A metric and the epoch of the node in which it was bound."""
+
+    group: str
+    node: str
+    epoch: str
+    metric: MetricInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """One epoch of one gateway. `current` marks the epoch of its last birth; `readings` are distinct."""
 
@@ -201,6 +211,34 @@ class Projection:
             (point.device, point.name, point.group, point.node),
         )
         return [(row[0], metric_info(row[1:])) for row in rows]
+
+    def bound(self, *, after: int) -> list[Bound]:
+        """Every metric with mid > `after`, in the order in which they were bound."""
+        rows = self._readers.rows(
+            "SELECT s.grp, s.node, s.epoch, m.mid, m.sid, m.alias, m.device, m.name, m.kind, m.unit,"
+            " m.period_ms, m.profile, m.born, m.wire FROM metric m JOIN stream s USING (sid)"
+            " WHERE m.mid > ? ORDER BY m.mid",
+            (after,),
+        )
+        return [Bound(group=r[0], node=r[1], epoch=r[2], metric=metric_info(r[3:])) for r in rows]
+
+    def waited(self, *, streams: set[int], upto: int) -> list[int]:
+        """Entries of these streams with id <= `upto` that came before a name in them was bound, by id."""
+        rows = self._readers.rows(
+            f"SELECT id FROM waited WHERE sid IN ({','.join(map(str, streams))}) AND id <= ?"  # noqa: S608
+            " UNION SELECT id FROM skipped WHERE id <= ? ORDER BY id",
+            (upto, upto),
+        )
+        return [row[0] for row in rows]
+
+    def void(self, *, first: int, last: int) -> set[int]:
+        """Entries in [first, last] that never gave readings: found wrong, or to be copies, as they came."""
+        rows = self._readers.rows(
+            "SELECT id FROM rejected WHERE id BETWEEN ?1 AND ?2 AND since <= id"
+            " UNION SELECT id FROM dropped WHERE id BETWEEN ?1 AND ?2 AND since <= id",
+            (first, last),
+        )
+        return {row[0] for row in rows}
 
     def device_span_ms(self, point: PointName) -> int:
         """The longest segment of the point's device: bounds a search by time."""

@@ -63,6 +63,22 @@ def normal_form(
     return form, bits
 
 
+def normal_forms(
+    field: NDArray[np.uint8], bits: NDArray[np.uint64], unsigned: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """`normal_form` of many metrics at once; `unsigned` says of each row whether its kind is u64."""
+    form = _FORM_SIGNED[field]
+    form[unsigned & (form == Form.I64)] = Form.U64
+    short = (field == _FLOAT) | ((field == _INT) & ~unsigned)
+    if short.any():
+        bits = bits.copy()
+        single = field == _FLOAT
+        bits[single] = bits[single].astype(np.uint32).view(np.float32).astype(np.float64).view(np.uint64)
+        short &= ~single
+        bits[short] = bits[short].astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
+    return form, bits
+
+
 @dataclass(frozen=True, slots=True)
 class PointInfo:
     """A point as its newest birth describes it; `retired` when that birth no longer lists it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "4"
+SCHEMA_VERSION: Final = "5"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS silence (
   grp TEXT, node TEXT, device TEXT, since_ns INTEGER NOT NULL, PRIMARY KEY (grp, node, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS waiting_stream ON waiting (sid);
+CREATE TABLE IF NOT EXISTS waited (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS waited_stream ON waited (sid);
 CREATE TABLE IF NOT EXISTS rejected (
   id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unchecked (
@@ -93,7 +95,8 @@ CREATE TABLE IF NOT EXISTS rebound (
   PRIMARY KEY (id, alias)) WITHOUT ROWID;
 """
 TABLES: Final = (
-    *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected", "unchecked"),
+    *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected"),
+    *("waited", "unchecked"),
     *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped"),
     *("absence", "refusal", "twin", "moved", "dropped", "declared", "felt"),
 )

@@ -28,6 +28,7 @@ from collector.store.readings import (
     normal_form,
     value_of,
 )
+from collector.store.rows.bindings import binding_at
 from gateway.contract.reading import Block, Kind, PointName, Quality
 
 TIME_MS_LIMIT: Final = 1 << 53
@@ -144,6 +145,12 @@ class LedgerReadings:
         self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
     ) -> Readings:
         """See `ReadingStore`."""
+        return without_repeats(self.every(point, from_ns=from_ns, to_ns=to_ns, upto=upto))
+
+    def every(
+        self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
+    ) -> Readings:
+        """`read`, with equal readings under different identities as often as they came."""
         cursor = self._projection.cursor()
         upto = cursor if upto is None else min(upto, cursor)
         metrics = [(epoch, m) for epoch, m in self._projection.metrics_of(point) if m.born <= upto]
@@ -155,7 +162,7 @@ class LedgerReadings:
         if metrics and low_ms < high_ms:
             entries = self._entries(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
             self._collect(parts, entries, metrics=metrics, epochs=epochs, low_ms=low_ms, high_ms=high_ms)
-        return without_repeats(parts.readings(kind, epochs))
+        return parts.readings(kind, epochs)
 
     def windows(
         self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
@@ -218,7 +225,7 @@ class LedgerReadings:
         for entry_id, data in self._cache.many(list(found)):
             entry, epoch = found[entry_id]
             block = data.block
-            for metric, at in rows_of(block, bindings[epoch]):
+            for metric, at in rows_of(block, bindings[epoch], entry=entry_id):
                 inside = at[(block.time_ms[at] >= low_ms) & (block.time_ms[at] < high_ms)]
                 if len(inside):
                     parts.add(
@@ -231,24 +238,27 @@ class LedgerReadings:
                     )
 
 
-def rows_of(block: Block, metrics: Iterable[MetricInfo]) -> Iterable[tuple[MetricInfo, NDArray[np.int64]]]:
-    """Which rows of a block belong to which of these bindings of ONE point: by alias, then by name.
-
-    A metric carried by name belongs to the newest binding of that name.
+def rows_of(
+    block: Block, metrics: Iterable[MetricInfo], *, entry: int
+) -> Iterable[tuple[MetricInfo, NDArray[np.int64]]]:
+    """Which rows of an entry's block belong to which of these bindings of ONE point, oldest first: by alias,
+    then by name. A metric carried by name belongs to `binding_at` its entry.
     """
-    newest: MetricInfo | None = None
-    for metric in metrics:
-        newest = metric
+    these = list(metrics)
+    taken: set[int] = set()
+    for metric in these:
         if metric.alias is not None:
             at = np.flatnonzero(block.key == np.uint64(metric.alias))
             if len(at):
                 yield metric, at
         if metric.wire is not None and metric.wire in block.names:
-            key = np.uint64(-block.names.index(metric.wire) & _MASK)
-            yield metric, np.flatnonzero(block.key == key)
-    if newest is not None and newest.name in block.names:
-        key = np.uint64(-block.names.index(newest.name) & _MASK)
-        yield newest, np.flatnonzero(block.key == key)
+            key = -block.names.index(metric.wire) & _MASK
+            taken.add(key)
+            yield metric, np.flatnonzero(block.key == np.uint64(key))
+    if these and these[0].name in block.names:
+        key = -block.names.index(these[0].name) & _MASK
+        if key not in taken:
+            yield binding_at(these, entry), np.flatnonzero(block.key == np.uint64(key))
 
 
 def without_repeats(readings: Readings) -> Readings:
