@@ -30,8 +30,9 @@ from collector.registry.journal import Journal
 from collector.store.database import held
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
+from collector.store.ledger.cuts import Cut
 from collector.store.live import LiveBoard
-from collector.store.projection import Projection
+from collector.store.projection import Projection, seen_by
 from collector.store.served import LedgerReadings
 
 GRACE_S: Final = 2
@@ -85,14 +86,17 @@ class Collector:
         config, data_dir = self.config, self.config.collector.data_dir
         live = LiveBoard()
         stack.enter_context(held(data_dir))
-        ledger = await asyncio.to_thread(Ledger.open, data_dir / LEDGER_NAME, now_ns=self._now_ns)
+        path = data_dir / "projection.db"
+        ledger = await asyncio.to_thread(
+            lambda: Ledger.open(data_dir / LEDGER_NAME, now_ns=self._now_ns, seen=seen_by(path))
+        )
         stack.push_async_callback(asyncio.to_thread, ledger.close)
         journal = await asyncio.to_thread(
             lambda: Journal.open(url=config.registry.url, data_dir=data_dir, now_ns=self._now_ns)
         )
         stack.callback(journal.close)
+        await asyncio.to_thread(_tell_lost_end, journal, ledger, self._now_ns())
         cache = SegmentCache(ledger)
-        path = data_dir / "projection.db"
         projector = await asyncio.to_thread(lambda: Projector(path, ledger=ledger, cache=cache))
         projection = Projection(path, ledger=ledger, live=live)
         stack.callback(projection.close)
@@ -204,6 +208,19 @@ def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) 
         tracker.restore_settled((group, node, epoch), numbers)
     tracker.tell_all(now=time.monotonic())
     return {(state.group, state.node) for state in states if state.own} | ledger.own_nodes(after=cursor)
+
+
+def _tell_lost_end(journal: Journal, ledger: Ledger, now_ns: int) -> None:
+    """Decisions that the registry's file has lost are told: nobody can send them again. Blocking."""
+    lost = journal.lost_end()
+    if lost is not None:
+        last = journal.last() if journal.last() < lost.id else 0
+        log.error("the registry lost its end", ends_at=journal.last(), had_reached=lost.id)
+        at = ledger.last_id()
+        ledger.note_lost_end(
+            Cut(original="journal", ledger=ledger.id, last=last, seen=lost.id, at=at, found_ns=now_ns)
+        )
+    journal.remember_end()
 
 
 def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:

@@ -33,6 +33,8 @@ class ExceptionKind(StrEnum):
     REFUSED = "refused"
     REBOUND = "rebound"
     RESTORED = "restored"
+    LEDGER_CUT = "ledger_cut"
+    JOURNAL_CUT = "journal_cut"
     NO_SENSOR = "no_sensor"
     UNKNOWN_IDENTITY = "unknown_identity"
     OVERLAP = "overlap"
@@ -117,6 +119,8 @@ SUGGESTED: Final = {
     ExceptionKind.REFUSED: "They come whole when the gateway re-sends; if not, look at its parked segments.",
     ExceptionKind.REBOUND: "The node's software is at fault: a changed metric needs an alias of its own.",
     ExceptionKind.RESTORED: "Gateways send again what they keep; enter anew the decisions made since then.",
+    ExceptionKind.LEDGER_CUT: "Gateways send again what they keep. Check the collector's disk and its power.",
+    ExceptionKind.JOURNAL_CUT: "Enter the lost decisions anew or restore a backup; check the disk.",
     ExceptionKind.QUARANTINE: "Look at /quarantine: somebody publishes what is no Sparkplug payload.",
     ExceptionKind.OUTBOX_FILLING: "Find out why its segments get no receipt, before it is full.",
     ExceptionKind.CLOCK_STEP: "Check the gateway's time source; times before the step may be off by as much.",

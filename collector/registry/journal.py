@@ -20,12 +20,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from collector.identity.rows import JournalRow
+from collector.registry.anchor import Anchor, End
 from collector.registry.errors import RegistryError
 from collector.registry.tables import JOURNAL, migrate
 
 BUSY_TIMEOUT_MS: Final = 5000
 """How long a commit waits for a reader of the file (a backup) before it fails."""
 FILE_NAME: Final = "registry.db"
+ANCHOR_NAME: Final = "registry.anchor"
+ANCHORED: Final = "journal"
+"""What its anchor calls it: a registry has no id of its own."""
 
 
 def canonical(body: Mapping[str, Any]) -> str:
@@ -66,8 +70,9 @@ class Journal:
     Rows are also kept in memory (they are few, and every judged answer folds them).
     """
 
-    def __init__(self, *, engine: Engine, now_ns: Callable[[], int]) -> None:
+    def __init__(self, *, engine: Engine, now_ns: Callable[[], int], anchor: Anchor | None = None) -> None:
         self._engine = engine
+        self._anchor = anchor
         self._now_ns = now_ns
         self._lock = threading.RLock()
         self._rows: list[JournalRow] = []
@@ -93,7 +98,7 @@ class Journal:
         data_dir.mkdir(parents=True, exist_ok=True)
         engine = _engine(url, data_dir)
         try:
-            return cls(engine=engine, now_ns=now_ns)
+            return cls(engine=engine, now_ns=now_ns, anchor=Anchor(data_dir / ANCHOR_NAME))
         except SQLAlchemyError as error:
             msg = f"the registry {engine.url} cannot be opened: {error}; restore it from a backup"
             raise RegistryError(msg) from error
@@ -135,7 +140,22 @@ class Journal:
                 reason=reason,
             )
             self._rows.append(row)
+            self.remember_end()
             return row
+
+    def lost_end(self) -> End | None:
+        """The end that its anchor remembers, when that is not there any more: rows were lost."""
+        end = None if self._anchor is None else self._anchor.read()
+        if end is None or end.original != ANCHORED or not end.id:
+            return None
+        held = self.rows(after=end.id - 1, upto=end.id)
+        return None if held and held[0].known_at_ns == end.known_ns else end
+
+    def remember_end(self) -> None:
+        """Write the anchor; at the start only once a lost end has been told."""
+        if self._anchor is not None and self._rows:
+            last = self._rows[-1]
+            self._anchor.write(End(original=ANCHORED, id=last.id, known_ns=last.known_at_ns))
 
     def next_id(self) -> int:
         """The id the next row will have; only meaningful inside `exclusive`."""
@@ -176,3 +196,5 @@ class Journal:
     def close(self) -> None:
         """Close the file; nothing is pending."""
         self._engine.dispose()
+        if self._anchor is not None:
+            self._anchor.close()

@@ -8,12 +8,14 @@ Rows that judged answers depend on carry the ledger id since which they are know
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import apsw
 
+from collector.registry.anchor import End
 from collector.store.database import Readers, Row, query, query_one
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
@@ -411,6 +413,18 @@ class Projection:
         return [
             Conflict(id=i, other=o, point=PointName(g, n, d, m), time_ms=t) for i, o, g, n, d, m, t in rows
         ]
+
+
+def seen_by(path: Path) -> End | None:
+    """How far the ledger reached when this file was written last; None without a usable file."""
+    try:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            meta: dict[str, str] = dict(query(connection, "SELECT key, value FROM meta"))
+    except apsw.Error:
+        return None
+    if "ledger" not in meta or "cursor" not in meta:
+        return None
+    return End(original=meta["ledger"], id=int(meta["cursor"]))
 
 
 def _clock(text: str | None) -> Clock | None:

@@ -65,7 +65,16 @@ class ToldByNodes:
     def incidents(self, *, upto: int) -> list[Incident]:
         """Everything known at ledger id `upto`."""
         found: list[Incident] = []
-        for ask in (self._events, self._twins, self._refused, self._rebound, self._junk, self._restored):
+        asks = (
+            self._events,
+            self._twins,
+            self._refused,
+            self._rebound,
+            self._junk,
+            self._restored,
+            self._cut,
+        )
+        for ask in asks:
             found.extend(ask(upto))
         return found
 
@@ -209,6 +218,24 @@ class ToldByNodes:
                     f"positions after L{one.ledger}.J{one.journal} that were given out before are void",
                 ),
                 known_ns=one.restored_ns,
+            )
+
+    def _cut(self, upto: int) -> Iterator[Incident]:
+        for one in self._ledger.lost_ends():
+            if one.at > upto:
+                continue
+            is_ledger = one.original == "ledger"
+            what, letter = ("entries", "L") if is_ledger else ("decisions", "J")
+            since = f"after {letter}{one.last}" if one.last else "of any time"
+            yield Incident(
+                kind=ExceptionKind.LEDGER_CUT if is_ledger else ExceptionKind.JOURNAL_CUT,
+                subject=f"ledger:{one.ledger}",
+                about=(str(one.found_ns),),
+                evidence=(
+                    f"its file had reached {letter}{one.seen}; {what} of its end are not in it any more",
+                    f"positions {since} that were given out before {utc_text(one.found_ns)} are void",
+                ),
+                known_ns=one.found_ns,
             )
 
     def _known_ns(self, entry_id: int) -> int:

@@ -263,7 +263,7 @@ async def _projection_lost(site: Site, name: str, draw: random.Random) -> str:
 async def _collector_destroyed(site: Site, name: str, draw: random.Random) -> str:
     """The collector's disk is gone and there is no backup: gateways send again what they keep."""
     victim = site.victims[name]
-    await site.kill(name)
+    await site.kill(name, why="damage")
     shutil.rmtree(victim.data)
     await _pause(draw, *DOWN_S)
     await victim.start()
@@ -282,7 +282,7 @@ async def _collector_restored(site: Site, name: str, draw: random.Random) -> str
         return f"NOT BUILT: {made.err.strip()[:80]}"
     assert made.code == 0, made.err
     await _pause(draw, 2.0, 8.0)
-    await site.kill(name)
+    await site.kill(name, why="damage")
     shutil.rmtree(victim.data)
     done = await telomere("collector", "restore", "--config", config, str(backup))
     assert done.code == 0, done.err
@@ -291,7 +291,7 @@ async def _collector_restored(site: Site, name: str, draw: random.Random) -> str
 
 
 async def _ledger_torn(site: Site, name: str, draw: random.Random) -> str:
-    """Beyond a power cut: receipts are taken back, and the gateways send again."""
+    """Beyond a power cut: the ledger gets another id, and the gateways send again what they keep."""
     await site.kill(name, why="damage")
     did = _tear(site.victims[name], "ledger.db-wal", draw)
     await site.victims[name].start()

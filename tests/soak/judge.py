@@ -17,9 +17,10 @@ The rule for a value that is not in `readings.csv`. It is DECLARED only if
     used up by other values.
 Everything else that is missing is UNEXPLAINED. A value that stands in two rows is TWICE; one that was
 never given out is STRANGE; a number missing before later ones is a GAP unless a loss or rolled_back
-event names it; a receipt of a ledger that covers less than an earlier one is TAKEN BACK, unless the
-collector's disk was damaged in between: it had been given for what was not on the disk, even when the
-gateway heals that from what it keeps. Exit 0 when all of these and `waiting` are 0, else 1.
+event names it; a receipt of a ledger that covers less than an earlier one is TAKEN BACK: it had been
+given for what was not on the disk, even when the gateway heals that from what it keeps. A collector
+whose disk was damaged says so by a new ledger id, under which receipts begin anew; a ledger id that
+nobody's damage explains is CHANGED. Exit 0 when all of these and `waiting` are 0, else 1.
 """
 
 from __future__ import annotations
@@ -80,20 +81,35 @@ class Site:
             if why != "damage"
         )
 
+    def receipts(self) -> list[dict[str, str]]:
+        """Every receipt in the order in which the collector gave it."""
+        return sorted(_rows(self.folder / "receipts.csv"), key=lambda row: int(row["connection"]))
+
     def taken_back(self) -> list[str]:
         """Receipts that cover less than an earlier one of the same ledger and epoch."""
-        promised: dict[tuple[str, str], tuple[int, float]] = {}
+        promised: dict[tuple[str, str], int] = {}
         found = []
-        rows = _rows(self.folder / "receipts.csv")
-        for row in sorted(rows, key=lambda row: int(row["connection"])):
-            key, at, upto = (row["ledger"], row["epoch"]), int(row["unix_ns"]) / 1e9, int(row["upto"])
-            before, since = promised.get(key, (0, at))
-            if upto >= before:
-                promised[key] = upto, at
-            elif not any(why == "damage" and at >= hit >= since for hit, why in self.kills["collector"]):
-                found.append(f"{row['epoch']}: {before}, then {upto} at {at:.3f}")
-            if upto < before:
-                promised[key] = upto, at
+        for row in self.receipts():
+            key, upto = (row["ledger"], row["epoch"]), int(row["upto"])
+            if upto < promised.get(key, 0):
+                found.append(
+                    f"{row['epoch']}: {promised[key]}, then {upto} at {int(row['unix_ns']) / 1e9:.3f}"
+                )
+            promised[key] = upto
+        return found
+
+    def changed(self) -> list[str]:
+        """Ledger ids that came without the collector's disk having been damaged once more before."""
+        hits = sorted(at for at, why in self.kills["collector"] if why == "damage")
+        found, known = [], []
+        for row in self.receipts():
+            ledger, at = row["ledger"], int(row["unix_ns"]) / 1e9
+            if ledger in known:
+                continue
+            known.append(ledger)
+            if len(known) - 1 > bisect.bisect(hits, at):
+                found.append(f"{ledger} at {at:.3f}")
+                hits.insert(0, 0.0)  # told once
         return found
 
     def was_damaged(self, node: str, answered_s: float) -> bool:
@@ -264,15 +280,15 @@ def judge(folder: Path) -> dict[str, Any]:
     exceptions = collector.items("/exceptions")
     figures = ("sampled", "committed", "repeated", "declared_killed", "declared_damaged", "declared_loss")
     verdict: dict[str, Any] = dict.fromkeys(
-        (*figures, "unexplained", "twice", "strange", "gaps", "taken_back", "waiting"), 0
+        (*figures, "unexplained", "twice", "strange", "gaps", "taken_back", "changed", "waiting"), 0
     )
     verdict["faults"] = {}
     for point in site.points:
         judge_point(site, declared, point, collector.readings(point), verdict)
-    taken_back = site.taken_back()
-    verdict["taken_back"] = len(taken_back)
-    if taken_back:
-        verdict["faults"]["receipts"] = {"taken_back": taken_back[:SHOWN_MAX]}
+    receipts = {"taken_back": site.taken_back(), "changed": site.changed()}
+    verdict |= {name: len(told) for name, told in receipts.items()}
+    if any(receipts.values()):
+        verdict["faults"]["receipts"] = {name: told[:SHOWN_MAX] for name, told in receipts.items() if told}
     for node in nodes:
         verdict["repeated"] += node["repeated"]
         verdict["waiting"] += node["waiting"]
@@ -290,11 +306,12 @@ def judge(folder: Path) -> dict[str, Any]:
     verdict["declared_lost"] = sum(
         verdict[name] for name in ("declared_killed", "declared_damaged", "declared_loss")
     )
+    verdict["ledgers"] = len({row["ledger"] for row in site.receipts()})
     told = ("node", "epoch", "upto", "gaps", "segments", "duplicates", "forks", "refused", "mismatches")
     verdict["nodes"] = [{name: node[name] for name in told} for node in nodes]
     verdict["events"] = dict(declared.kinds)
     verdict["exceptions"] = dict(collections.Counter(item["kind"] for item in exceptions))
-    bad = ("unexplained", "twice", "strange", "gaps", "taken_back", "waiting")
+    bad = ("unexplained", "twice", "strange", "gaps", "taken_back", "changed", "waiting")
     verdict["good"] = verdict["sampled"] > 0 and not any(verdict[name] for name in bad)
     return verdict
 

@@ -105,7 +105,7 @@ def main() -> int:
         report = asyncio.run(show(name, seconds=options.seconds, seed=options.seed))
         verdict = report["verdict"]
         found = verdict.get("unexplained", 0) + verdict.get("twice", 0) + verdict.get("gaps", 0)
-        found += verdict.get("taken_back", 0)
+        found += verdict.get("taken_back", 0) + verdict.get("changed", 0)
         missed += not found
         figures = ("sampled", "committed", "declared_lost", "unexplained", "twice", "gaps", "taken_back")
         told = ", ".join(f"{figure} {verdict.get(figure, '?')}" for figure in figures)

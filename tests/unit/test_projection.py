@@ -308,7 +308,9 @@ def test_a_ledger_that_lost_its_end_is_projected_anew(stores: Stores) -> None:
     for one in made[:4]:
         stores.take(gateway.data(one))
     stores.project()
+    before = stores.ledger.id
     stores.lose_last(3)
+    assert stores.ledger.id != before, "ids are given again: it is another ledger"
     for one in made[1:]:  # its gateway keeps them and sends them again, under the ids that were lost
         stores.take(gateway.data(one))
     stores.project()

@@ -2,7 +2,8 @@
 
 Owns the writing of ledger.db (SQLite in WAL mode, synchronous=FULL), its one writer thread, the ledger's
 id, known time that never decreases, and the answer to "was this segment here before". An entry is never
-changed or deleted. Must not know what a payload means beyond the columns that the receiver gives with it.
+changed or deleted; a file that lost its end is another ledger (`cuts`). Must not know what a payload means
+beyond the columns that the receiver gives with it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 import apsw
 
+from collector.registry.anchor import Anchor, End
 from collector.store.database import bound_wal, immediate, open_writer, query, query_one
-from collector.store.ledger import junk
+from collector.store.ledger import cuts, junk
+from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import (
     COLUMNS,
     RESTORES_KEY,
@@ -42,7 +45,7 @@ R = TypeVar("R")
 class Ledger(LedgerReading):
     """One ledger file. Every write runs on its single writer thread; reads use their own connections."""
 
-    def __init__(self, path: Path, *, now_ns: Callable[[], int]) -> None:
+    def __init__(self, path: Path, *, now_ns: Callable[[], int], seen: End | None = None) -> None:
         super().__init__(path)
         self._path = path
         self._now_ns = now_ns
@@ -53,16 +56,21 @@ class Ledger(LedgerReading):
             self._connection.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),)
             )
+        self._anchor = Anchor(path.with_suffix(".anchor"))
+        known = [end for end in (self._anchor.read(), seen) if end is not None]
+        self.id, floor_ns = cuts.mend(self._connection, known, now_ns=now_ns())
         meta: dict[str, str] = dict(query(self._connection, "SELECT key, value FROM meta"))
-        self.id = str(meta["ledger"])
         row = query_one(self._connection, "SELECT id, known_at FROM entry ORDER BY id DESC LIMIT 1")
-        self._last_id, last_known = (int(row[0]), int(row[1])) if row else (0, 0)
-        self._floor_ns = max(last_known, int(meta.get("known_floor", 0)))
+        self._last_id, self._last_known_ns = (int(row[0]), int(row[1])) if row else (0, 0)
+        self._floor_ns = max(self._last_known_ns, int(meta.get("known_floor", 0)), floor_ns)
+        self._write_anchor()
 
     @classmethod
-    def open(cls, path: Path, *, now_ns: Callable[[], int]) -> Self:
-        """Open or create the ledger. Raises apsw.Error when the file cannot be used."""
-        return cls(path, now_ns=now_ns)
+    def open(cls, path: Path, *, now_ns: Callable[[], int], seen: End | None = None) -> Self:
+        """Open or create the ledger. `seen` is how far somebody else saw it: a file that ends before, or
+        before its own anchor, gets a new id (see `cuts`). Raises apsw.Error when it cannot be used.
+        """
+        return cls(path, now_ns=now_ns, seen=seen)
 
     # --- writing: everything below runs on the writer thread -------------------------------------
 
@@ -84,8 +92,10 @@ class Ledger(LedgerReading):
                 committed = self._insert(draft, last_id + 1, known_ns)
                 last_id = max(last_id, committed.id)
                 out.append(committed)
-        self._last_id = last_id
+        if last_id > self._last_id:
+            self._last_id, self._last_known_ns = last_id, known_ns
         self._floor_ns = known_ns
+        self._write_anchor()
         bound_wal(self._connection, self._path)
         return out
 
@@ -102,11 +112,21 @@ class Ledger(LedgerReading):
         self._writer.shutdown(wait=True)
         self._readers.close()
         self._connection.close()
+        self._anchor.close()
+
+    def note_lost_end(self, cut: Cut) -> None:
+        """Keep beside the entries that the other original lost its end. Blocks."""
+        self.remember(cuts.KEY, cuts.text([*self.lost_ends(), cut]))
+
+    def _write_anchor(self) -> None:
+        last = {"id": self._last_id, "known_ns": self._last_known_ns, "floor_ns": self._floor_ns}
+        self._anchor.write(End(original=self.id, **last))
 
     def _barrier(self, at_least_ns: int) -> Mark:
         known_ns = max(self._now_ns(), self._floor_ns, at_least_ns)
         self._remember("known_floor", str(known_ns))
         self._floor_ns = known_ns
+        self._write_anchor()
         return Mark(self._last_id, known_ns)
 
     def _remember(self, key: str, value: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from collector.store.database import Readers, query_one
-from collector.store.ledger import junk
+from collector.store.ledger import cuts, junk
+from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import COLUMNS, RESTORES_KEY, Entry, EntryKind, Restored, entry_of
 from gateway.contract.receipts import Range
 
@@ -34,6 +35,10 @@ class LedgerReading:
     def restores(self) -> list[Restored]:
         """Every time this ledger was put back from a backup, oldest first."""
         return [Restored(**one) for one in json.loads(self.recall(RESTORES_KEY) or "[]")]
+
+    def lost_ends(self) -> list[Cut]:
+        """Every time an original was found to have lost its end, oldest first."""
+        return cuts.parse(self.recall(cuts.KEY))
 
     def last_id(self) -> int:
         """The id of the newest committed entry, 0 without one."""
