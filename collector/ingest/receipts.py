@@ -145,14 +145,19 @@ class ReceiptTracker:
         return self._receipt(key, stream, stream.numbers.beyond(RANGES_MAX))
 
     def _receipts(self, key: StreamKey, stream: _Stream) -> list[Receipt]:
-        """One receipt; several when what has just come lies in more ranges than one can name."""
+        """One receipt; several when what has just come lies in more ranges than one can name.
+
+        Each of several is full: fewer ranges than `RANGES_MAX` mean that there are no others.
+        """
         numbers = stream.numbers
         if numbers.count_beyond <= RANGES_MAX:
             return [self.receipt(key)]
         upto = numbers.upto
         told = sorted({numbers.around(number) for number in stream.recent if number > upto})
-        parts = [tuple(told[at : at + RANGES_MAX]) for at in range(0, len(told), RANGES_MAX)]
-        return [self._receipt(key, stream, part) for part in parts or [numbers.beyond(RANGES_MAX)]]
+        parts = [told[at : at + RANGES_MAX] for at in range(0, len(told), RANGES_MAX)] or [[]]
+        others = numbers.beyond(2 * RANGES_MAX)
+        parts[-1] += [one for one in others if one not in parts[-1]][: RANGES_MAX - len(parts[-1])]
+        return [self._receipt(key, stream, tuple(sorted(part))) for part in parts]
 
     def _receipt(self, key: StreamKey, stream: _Stream, ranges: tuple[Range, ...]) -> Receipt:
         refused = tuple(sorted(list(stream.refused)[-REFUSED_MAX:]))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gateway.contract.events import EVENT_METRIC
-from gateway.contract.receipts import Range, Receipt
+from gateway.contract.receipts import RANGES_MAX, Range, Receipt
 
 if TYPE_CHECKING:
     from gateway.contract.reading import Block, Kind
@@ -155,6 +155,7 @@ class Reopened(StrEnum):
 
     NEW_LEDGER = "new_ledger"
     UPTO_BACKWARDS = "upto_backwards"
+    RANGES_FORGOTTEN = "ranges_forgotten"
 
 
 class Ignored(StrEnum):
@@ -227,6 +228,7 @@ class Known:
     """What the store holds of a receipt's epoch. `ledger` is None before the first receipt.
 
     `sent_number`: none above it was ever sent, None if that is not known. `past`: the epoch has ended.
+    `ranges`: those of this ledger's last receipt that named every one.
     """
 
     epoch: str
@@ -236,6 +238,7 @@ class Known:
     beyond_upto: int = 0
     sent_number: int | None = None
     past: bool = False
+    ranges: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,18 +269,31 @@ def plan(known: Known, receipt: Receipt) -> Plan:
     said = union(
         (first, min(last, known.last_number)) for first, last in ((1, receipt.upto), *receipt.ranges)
     )
-    doubtful = [(1, known.beyond_upto), *((number, number) for number in receipt.refused)]
-    reopened = None
-    if known.ledger is not None and receipt.ledger != known.ledger:
-        reopened = Reopened.NEW_LEDGER
-    elif receipt.upto < known.upto:
-        reopened = Reopened.UPTO_BACKWARDS
+    refused = union((number, number) for number in receipt.refused)
+    reopened, uncovered = _reopening(known, receipt, said, refused)
     return Plan(
-        cover=without(said, union(doubtful)),
-        uncovered=() if reopened is None else without(((1, known.last_number),), said),
+        cover=without(said, union([(1, known.beyond_upto), *refused])),
+        uncovered=uncovered,
         reopened=reopened,
         beyond_upto=known.beyond_upto,
     )
+
+
+def _reopening(
+    known: Known, receipt: Receipt, said: tuple[Range, ...], refused: tuple[Range, ...]
+) -> tuple[Reopened | None, tuple[Range, ...]]:
+    """Why the collector lacks what it had, and what is then not vouched for."""
+    if known.ledger is not None and receipt.ledger != known.ledger:
+        return Reopened.NEW_LEDGER, without(((1, known.last_number),), said)
+    if receipt.upto < known.upto:
+        return Reopened.UPTO_BACKWARDS, without(((1, known.last_number),), said)
+    forgotten = without(without(known.ranges, said), refused) if names_all(receipt) else ()
+    return (Reopened.RANGES_FORGOTTEN, forgotten) if forgotten else (None, ())
+
+
+def names_all(receipt: Receipt) -> bool:
+    """Whether it names every range of its epoch: with as many as one can hold there may be more."""
+    return len(receipt.ranges) < RANGES_MAX
 
 
 def on_refusal(*, attempts: int, refused_at: int | None) -> Refusal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.contract.receipts import ranges_of
+from gateway.contract.receipts import Receipt, ranges_of
 from gateway.outbox import epochs, losing, model, sql
 from gateway.outbox.model import Ignored, Known, Plan, Refusal, Settlement
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from gateway.contract.receipts import Range, Receipt
+    from gateway.contract.receipts import Range
     from gateway.outbox.epochs import Span
 
 
+SAID: Final = "receipt:"
+"""Facts `receipt:EPOCH` keep the last receipt of an epoch that named every range, while there are any."""
 PUBLISHED_LEDGER: Final = "published"
 """Stands for a ledger where receipts are optional: the broker has it, nobody vouches for more."""
 
@@ -33,7 +35,9 @@ def carry_out(
     span = next((one for one in spans if one.epoch == receipt.epoch), None)
     if span is None:
         return Settlement(upto=spans[-1].upto, ignored=Ignored.OTHER_EPOCH)
-    known = _known(span, sent_place)
+    said = sql.first(db, "SELECT value FROM fact WHERE key = ?", (SAID + span.epoch,))
+    before = None if said is None else Receipt.parse(str(said[0]))
+    known = _known(span, sent_place, _ranges(before, receipt.ledger, span))
     todo = model.plan(known, receipt)
     if todo.ignored is not None:
         if todo.beyond_upto > known.beyond_upto:
@@ -45,6 +49,8 @@ def carry_out(
     resend, parked, damaged, absent = _refuse(db, refused, now_ns=now_ns)
     if (receipt.ledger, receipt.upto) != (known.ledger, known.upto):
         _note(db, span, receipt)
+    if model.names_all(receipt) and receipt != before and (receipt.ranges or before is not None):
+        _note_ranges(db, receipt)
     return Settlement(
         newly=len(settled),
         upto=receipt.upto,
@@ -58,7 +64,7 @@ def carry_out(
     )
 
 
-def _known(span: Span, sent_place: int | None) -> Known:
+def _known(span: Span, sent_place: int | None, ranges: tuple[Range, ...]) -> Known:
     return Known(
         epoch=span.epoch,
         last_number=span.last_number,
@@ -67,6 +73,25 @@ def _known(span: Span, sent_place: int | None) -> Known:
         beyond_upto=span.beyond_upto,
         sent_number=None if sent_place is None else sent_place - span.base,
         past=not span.current,
+        ranges=ranges,
+    )
+
+
+def _ranges(before: Receipt | None, ledger: str, span: Span) -> tuple[Range, ...]:
+    """What the last receipt that named every range had beyond its `upto`, of this ledger."""
+    if before is None or before.ledger != ledger:
+        return ()
+    return model.union((first, min(last, span.last_number)) for first, last in before.ranges)
+
+
+def _note_ranges(db: apsw.Connection, receipt: Receipt) -> None:
+    key = SAID + receipt.epoch
+    if not receipt.ranges:
+        db.execute("DELETE FROM fact WHERE key = ?", (key,))
+        return
+    db.execute(
+        "INSERT INTO fact VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, str(receipt)),
     )
 
 

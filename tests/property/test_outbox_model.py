@@ -36,6 +36,8 @@ class Twin:
         self.rows: dict[int, Row] = {}
         self.last = self.upto = self.beyond = self.sampled = 0
         self.ledger: str | None = None
+        self.beyond_upto: set[int] = set()
+        """Numbers in the ranges of this ledger's last receipt."""
 
     def append(self, readings: int) -> None:
         self.last += 1
@@ -51,8 +53,12 @@ class Twin:
             self.beyond = max(self.beyond, highest)
             return set()
         said = {n for n in range(1, self.last + 1) if self._says(receipt, n)}
+        lost = self.beyond_upto - said - set(receipt.refused) if receipt.ledger == self.ledger else set()
         if self.ledger not in {None, receipt.ledger} or receipt.upto < self.upto:
             self._reopen(said)
+        elif lost:
+            self._reopen(set(range(1, self.last + 1)) - lost)
+        self.beyond_upto = {n for a, b in receipt.ranges for n in range(a, b + 1)}
         newly = set()
         for number in sorted(said - set(receipt.refused)):
             row = self.rows.get(number)

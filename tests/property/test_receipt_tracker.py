@@ -54,6 +54,8 @@ def test_every_number_is_told_whatever_the_gaps(arrivals: list[int], flush: int)
         if i % flush == 0:
             told = [receipt for _, _, receipt in one.due(1e9)]
             assert any(receipt.covers(number) for receipt in told)
+            complete = len(ranges_of(2 * n for n in arrivals[: i + 1])) <= RANGES_MAX
+            assert complete or all(len(receipt.ranges) == RANGES_MAX for receipt in told)
     for number in arrivals:
         one.committed(KEY, 2 * number, now=0.0)
     receipts = [Receipt.parse(str(receipt)) for _, _, receipt in one.due(1e9)]

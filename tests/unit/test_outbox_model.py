@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from gateway.contract.receipts import Receipt
+from gateway.contract.receipts import RANGES_MAX, Receipt
 from gateway.outbox import model
 from gateway.outbox.config import ByteCount, OutboxConfig
 from gateway.outbox.model import Ignored, Known, Plan, Refusal, Reopened
@@ -49,6 +49,21 @@ def test_a_new_ledger_reopens_what_it_does_not_cover() -> None:
 def test_upto_going_backwards_reopens_what_lies_above() -> None:
     plan = model.plan(KNOWN, receipt(19))
     assert plan == Plan(cover=((1, 19),), uncovered=((20, 100),), reopened=Reopened.UPTO_BACKWARDS)
+
+
+def test_a_range_that_is_forgotten_is_reopened_and_nothing_else() -> None:
+    known = Known(epoch=EPOCH, last_number=100, upto=20, ledger=LEDGER, ranges=((23, 25), (30, 31)))
+    plan = model.plan(known, receipt(20, (23, 24), refused=(30,)))
+    assert plan == Plan(
+        cover=((1, 20), (23, 24)), uncovered=((25, 25), (31, 31)), reopened=Reopened.RANGES_FORGOTTEN
+    )
+    assert model.plan(known, receipt(25, (30, 40))).reopened is None
+
+
+def test_a_receipt_that_cannot_name_every_range_forgets_none() -> None:
+    known = Known(epoch=EPOCH, last_number=100, upto=0, ledger=LEDGER, ranges=((90, 91),))
+    full = receipt(0, *((2 * n, 2 * n) for n in range(1, RANGES_MAX + 1)))
+    assert model.plan(known, full).reopened is None
 
 
 def test_the_first_ledger_ever_reopens_nothing() -> None:

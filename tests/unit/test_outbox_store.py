@@ -228,6 +228,21 @@ def test_a_collector_restored_from_a_backup_gets_again_what_is_kept(
     assert outbox.status().depth_readings == 9
 
 
+def test_a_range_that_the_collector_forgot_is_sent_again_also_after_a_restart(
+    outbox: Outbox, wall: Wall
+) -> None:
+    outbox.append([a_draft() for _ in range(6)])
+    outbox.settle(receipt(outbox, 2, (4, 5)))
+    outbox.close()
+    with Outbox.open(outbox.path, now_ns=wall) as again:
+        done = again.settle(receipt(again, 2, (4, 4)))
+        assert (done.reopened, done.reopened_count, done.gone) == (Reopened.RANGES_FORGOTTEN, 1, 0)
+        assert numbers(again) == [3, 5, 6]
+        assert again.settle(receipt(again, 2, (4, 4))).reopened is None
+        assert again.settle(receipt(again, 6)).newly == 3
+        assert again.settle(receipt(again, 6)).reopened is None
+
+
 def test_a_new_ledger_gives_a_parked_segment_another_chance(outbox: Outbox) -> None:
     outbox.append([a_draft()])
     outbox.settle(receipt(outbox, 1, refused=(1,)))
