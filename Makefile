@@ -43,7 +43,13 @@ soak: $(READY)
 	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
-bench fuzz:
+# Every figure of docs/benchmarks.md, with the peers in the same run: some ten minutes on a quiet machine.
+bench: $(READY)
+	@deploy/bootstrap.sh apt mosquitto victoria-metrics
+	@command -v influxd >/dev/null 2>&1 || deploy/bootstrap.sh apt influxdb
+	@$(BIN)/telomere bench $(if $(ARGS),$(ARGS),store --docs docs/benchmarks.md)
+
+fuzz:
 	@echo "make $@: not built yet" >&2; exit 2
 
 $(READY): uv.lock pyproject.toml deploy/bootstrap.sh

@@ -378,6 +378,44 @@ def batch_history(
     raise typer.Exit(cli_batch.show_history(ask, batch_id, known))
 
 
+@app.command()
+def bench(
+    *,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Without: list the names.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="How long is sent (default 120).")] = None,
+    readings: Annotated[
+        int | None, typer.Option(min=1, help="In the outboxes (default: as many as a short trial asks for).")
+    ] = None,
+    outboxes: Annotated[int | None, typer.Option(min=1, help="Gateways (default 32).")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Whether it works at all: small, and without the peers.")
+    ] = False,
+    peers: Annotated[bool, typer.Option(help="Measure InfluxDB and VictoriaMetrics in the same run.")] = True,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where its files are made and removed.")
+    ] = None,
+    docs: Annotated[Path | None, typer.Option(help="Write the table into this page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what this machine sustains (docs/benchmarks.md)."""
+    from deploy import cli_bench
+
+    if name is None:
+        raise typer.Exit(cli_bench.names(json=as_json))
+    code = cli_bench.run(
+        name,
+        seconds=seconds,
+        readings=readings,
+        outboxes=outboxes,
+        quick=quick,
+        peers=peers,
+        docs=docs,
+        folder=folder,
+        json=as_json,
+    )
+    raise typer.Exit(code)
+
+
 def _form(form: Format | None, *, as_json: bool) -> str:
     """The form asked for: `text` when none was."""
     if form not in {None, Format.JSON, Format.CSV}:
@@ -404,7 +442,6 @@ for _what in ("readings", "events", "tags", "links"):
     _later(bring, _what, f"Import {_what} from a file")
 _later(app, "sim", "The simulated site alone")
 _later(app, "verify", "Check a batch record offline")
-_later(app, "bench", "What `make bench` runs")
 
 if __name__ == "__main__":
     main()

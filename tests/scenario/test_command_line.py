@@ -108,7 +108,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "import readings f.csv --dry-run",
         "sim --site s.toml",
         "verify r.json",
-        "bench",
     ],
 )
 def test_what_is_not_built_says_so(telomere: Telomere, words: str) -> None:

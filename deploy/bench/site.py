@@ -1,0 +1,153 @@
+"""What is measured, started: mosquitto and `telomere collector run` on free ports, and the collector's API.
+
+Owns their configuration, which is the shipped one but for queues, and the figures read from /metrics.
+Everything listens on 127.0.0.1 and is stopped by its own process id. Must not know who sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from deploy.answers import CommandError, Exit
+from deploy.bench.machine import program
+from deploy.demo.children import Child, Children, free_port, telomere
+
+HOST: Final = "127.0.0.1"
+READY_S: Final = 60.0
+ASK_S: Final = 120.0
+"""A question asked under full load may wait for its turn."""
+_MOSQUITTO: Final = """\
+listener {port} {host}
+allow_anonymous true
+persistence false
+max_queued_messages 100000
+max_queued_bytes 0
+max_inflight_messages 100
+set_tcp_nodelay true
+log_type error
+user root
+"""
+# (`user` keeps root from becoming a user that cannot read the folder; for anybody else it means nothing.)
+_COLLECTOR: Final = """\
+[collector]
+data_dir = "collector"
+[broker]
+url = "{broker}"
+[http]
+listen = "{host}:{port}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """How far each stage has come, as ledger ids: committed, shown, sealed (None without a sealer)."""
+
+    committed: int
+    shown: int
+    sealed: int | None
+
+    @property
+    def queryable(self) -> int:
+        """Up to here readings are in the store that answers are read from."""
+        return self.shown if self.sealed is None else min(self.shown, self.sealed)
+
+
+class Site:
+    """Broker and collector of one run, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data_dir = folder / "collector"
+        self.broker_port, self.http_port = free_port(), free_port()
+        self.children = Children(folder)
+        self._token = secrets.token_hex(16)
+        self._client = httpx.AsyncClient(
+            base_url=f"http://{HOST}:{self.http_port}",
+            headers={"Authorization": f"Bearer {self._token}"},
+            timeout=ASK_S,
+            trust_env=False,
+        )
+        facts = {"host": HOST, "broker": self.broker_url}
+        conf = _MOSQUITTO.format(**facts, port=self.broker_port)
+        (folder / "mosquitto.conf").write_text(conf, encoding="utf-8")
+        toml = _COLLECTOR.format(**facts, port=self.http_port)
+        (folder / "collector.toml").write_text(toml, encoding="utf-8")
+
+    @property
+    def broker_url(self) -> str:
+        """As configuration files spell it."""
+        return f"mqtt://{HOST}:{self.broker_port}"
+
+    async def start(self) -> None:
+        """Returns when the collector is ready and on the broker."""
+        path = program("mosquitto")
+        if path is None:
+            raise CommandError(
+                "there is no mosquitto here", hint="apt install mosquitto", code=Exit.UNREACHABLE
+            )
+        await self.children.start("mosquitto", [path, "-c", str(self.folder / "mosquitto.conf")])
+        await self.start_collector()
+
+    async def start_collector(self) -> Child:
+        """Returns when it is ready."""
+        run = telomere("collector", "run", "--config", str(self.folder / "collector.toml"))
+        child = await self.children.start("collector", run, env={"TELOMERE_SERVICE_TOKEN": self._token})
+        async with asyncio.timeout(READY_S):
+            while not await self.is_ready():
+                self.children.require_alive()
+                await asyncio.sleep(0.1)
+        return child
+
+    async def is_ready(self) -> bool:
+        """Whether /readyz says so."""
+        try:
+            return (await self._client.get("/readyz")).is_success
+        except httpx.TransportError:
+            return False
+
+    def pid(self, name: str) -> int:
+        """Of a running child."""
+        return self.children.running[name].process.pid
+
+    async def stop(self) -> None:
+        """Everything, in any state."""
+        await self._client.aclose()
+        await self.children.stop()
+
+    async def get(self, path: str, **params: str) -> dict[str, Any]:
+        """The document at `/api/v1/PATH`."""
+        answer = await self._client.get(f"/api/v1{path}", params=params)
+        if not answer.is_success:
+            raise CommandError(f"the collector refused {path}: {answer.status_code} {answer.text[:500]}")
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def metrics(self) -> dict[str, float]:
+        """Every figure of /metrics that has no labels."""
+        text = (await self._client.get("/metrics")).text
+        rows = (line.split() for line in text.splitlines() if line and line[0] != "#" and "{" not in line)
+        return {name: float(value) for name, value in rows}
+
+    async def cursors(self) -> Cursors:
+        """How far each stage has come by now."""
+        found = await self.metrics()
+        committed = int(found["telomere_ledger_entries"])
+        lag = found.get("telomere_seal_lag_entries")
+        return Cursors(
+            committed=committed,
+            shown=committed - int(found["telomere_projection_lag_entries"]),
+            sealed=None if lag is None else committed - int(lag),
+        )
+
+    async def count(self, point: str, *, upto: int) -> int:
+        """Readings of a point as it was known at a ledger id: asked for, not looked up in a counter."""
+        answer = await self.get(f"/points/{quote(point)}/readings", max_points="1", as_known_at=f"L{upto}.J0")
+        items = answer["items"]
+        return sum(int(one["n"]) for one in items) if answer["form"] == "buckets" else len(items)

@@ -1,0 +1,173 @@
+"""Readings a second from the outboxes of many gateways to the store's answers, sustained.
+
+Owns one run: fill, send for some seconds, then say how many readings were receipted in that time, and
+how many were sealed, which is counted by asking the collector's API as known at the sealer's cursor of
+that moment. Everything on one machine, so that gateways and broker take their part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.bench import walks
+from deploy.bench.machine import Cpu
+from deploy.bench.senders import POINTS, TELL_S, Sender
+from deploy.bench.site import Cursors, Site
+
+LOOK_S: Final = 1.0
+SPARE: Final = 1.25
+"""Outboxes hold this times what the trial run says is needed."""
+TRIAL_S: Final = 8.0
+TRIAL_READINGS: Final = 16_000_000
+READINGS_MAX: Final = 500_000_000
+SETTLE_S: Final = 120.0
+
+
+@dataclass(kw_only=True)
+class Load:
+    """How much is sent: `readings` over all outboxes, for at most `seconds`."""
+
+    outboxes: int
+    processes: int
+    readings: int
+    seconds: float
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the gateways."""
+        return [f"gw-{number:02d}" for number in range(self.outboxes)]
+
+    @property
+    def segments(self) -> int:
+        """In each outbox."""
+        return max(1, self.readings // self.outboxes // walks.READINGS_PER_SEGMENT)
+
+
+@dataclass
+class Run:
+    """One run in a folder of its own."""
+
+    folder: Path
+    load: Load
+    senders: list[Sender] = field(default_factory=list)
+    looks: list[tuple[float, Cursors]] = field(default_factory=list)
+
+    async def measure(self) -> dict[str, Any]:
+        """Fill, send, count."""
+        self.folder.mkdir(parents=True)
+        site = Site(self.folder)
+        try:
+            await site.start()
+            filled = await self._fill(site)
+            cpu = Cpu({"collector": site.pid("collector"), "mosquitto": site.pid("mosquitto")})
+            cpu.pids |= {f"gateways-{n}": one.process.pid for n, one in enumerate(self.senders, start=1)}
+            began = time.monotonic()
+            ended = await self._send(site, began, cpu)
+            receipted = sum(sender.receipted(ended) for sender in self.senders)
+            at_end = [cursors for at, cursors in self.looks if at <= ended][-1]
+            for sender in self.senders:
+                await sender.end()
+            caught_up = await self._caught_up(site)
+            whole = await self._count(site, upto=self.looks[-1][1].queryable)
+            drained = all(sender.is_empty for sender in self.senders)
+            # All of it was sent before the time was over: then until all of it was there.
+            counted = whole if drained else await self._count(site, upto=at_end.queryable)
+            await site.children.stop("collector")
+            seconds = ended - began
+            queryable_s = max(caught_up - began, seconds) if drained else seconds
+            return {
+                "seconds": round(seconds, 2),
+                "outboxes": self.load.outboxes,
+                "readings_filled": filled,
+                "drained_early": drained,
+                "receipted": round(receipted),
+                "receipted_per_s": round(receipted / seconds),
+                "queryable": counted,
+                "queryable_per_s": round(counted / queryable_s),
+                "is_sealed": at_end.sealed is not None,
+                "committed_entries": self.looks[-1][1].committed,
+                "caught_up_s": round(caught_up - ended, 2),
+                "queryable_in_the_end": whole,
+                "bytes": self._sizes(),
+                **cpu.bounds(seconds),
+            }
+        finally:
+            for sender in self.senders:
+                await sender.end()
+            await site.stop()
+
+    async def _fill(self, site: Site) -> int:
+        share = -(-self.load.outboxes // self.load.processes)
+        nodes = self.load.nodes
+        for at in range(0, len(nodes), share):
+            part = nodes[at : at + share]
+            self.senders.append(
+                await Sender.start(self.folder, site.broker_url, nodes=part, segments=self.load.segments)
+            )
+        return sum(await asyncio.gather(*(sender.filled() for sender in self.senders)))
+
+    async def _send(self, site: Site, began: float, cpu: Cpu) -> float:
+        """Until the time is over or nothing is left; when that was, on the monotonic clock."""
+        cpu.start()
+        for sender in self.senders:
+            sender.say("go")
+        following = [asyncio.create_task(sender.follow()) for sender in self.senders]
+        until = began + self.load.seconds
+        looking = asyncio.create_task(self._look(site, until))
+        await looking
+        cpu.stop()
+        ended = min(until, max(sender.done_at or until for sender in self.senders))
+        await asyncio.sleep(2 * TELL_S)  # the figures of the last moment then lie between two that were told
+        for sender in self.senders:
+            sender.say("end")
+        await asyncio.gather(*following)
+        return ended
+
+    async def _look(self, site: Site, until: float) -> None:
+        """Look at the cursors every second: what an answer says held when it came, or before."""
+        while True:
+            cursors = await site.cursors()
+            now = time.monotonic()
+            self.looks.append((now, cursors))
+            if now >= until or all(sender.is_empty for sender in self.senders):
+                return
+            await asyncio.sleep(max(0.0, min(LOOK_S, until - now - 0.02)))
+
+    async def _caught_up(self, site: Site) -> float:
+        """When everything committed was in the store."""
+        async with asyncio.timeout(SETTLE_S + self.load.seconds):
+            while True:
+                cursors = await site.cursors()
+                self.looks.append((time.monotonic(), cursors))
+                if cursors.queryable == cursors.committed:
+                    return self.looks[-1][0]
+                await asyncio.sleep(0.1)
+
+    async def _count(self, site: Site, *, upto: int) -> int:
+        total = 0
+        for node in self.load.nodes:
+            for point in range(POINTS):
+                name = f"{walks.GROUP}/{node}/{walks.DEVICE}/p{point}"
+                total += await site.count(name, upto=upto)
+        return total
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of the collector's files, by name, once it has ended: nothing is left in their logs."""
+        folder = self.folder / "collector"
+        return {one.name: one.stat().st_size for one in folder.iterdir() if one.suffix == ".db"}
+
+
+async def measure(
+    folder: Path, *, outboxes: int, processes: int, seconds: float, readings: int | None
+) -> dict[str, Any]:
+    """A short trial to learn how full the outboxes must be, then the run."""
+    if readings is None:
+        trial = Load(outboxes=outboxes, processes=processes, readings=TRIAL_READINGS, seconds=TRIAL_S)
+        found = await Run(folder / "trial", trial).measure()
+        readings = min(READINGS_MAX, round(found["receipted_per_s"] * seconds * SPARE))
+    load = Load(outboxes=outboxes, processes=processes, readings=readings, seconds=seconds)
+    return await Run(folder / "sustained", load).measure()
