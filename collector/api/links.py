@@ -54,7 +54,7 @@ class Acts:
         with self._lock:
             cursor = self._projection.cursor()
             if cursor > self._cursor:
-                rows = self._projection.events(after=self._cursor, upto=cursor)
+                rows = self._projection.events(after=self._cursor, upto=cursor, wrong=True)
                 self._acts.extend(
                     scan_act(
                         row.event,

@@ -203,6 +203,8 @@ class Segments:
             if not any(check_digest(data, previous=one, device=entry.device) for one in previous):
                 self._reject(stream, entry_id, number + 1, since=since, progress=progress)
                 stream.readings -= readings_of(data)
+                self._told.take_back(stream, entry, data, progress, since=since)
+                self._forget_waiting(stream, entry_id)
                 self._forget_latest(stream, number + 1)
 
     def _reject(self, stream: Stream, entry_id: int, number: int, *, since: int, progress: Progress) -> None:
@@ -312,6 +314,11 @@ class Segments:
             return
         self._state.latest[point] = order
         self._state.latest_changed[point] = Newest(order, block, metric.kind, entry.id)
+
+    def _forget_waiting(self, stream: Stream, entry_id: int) -> None:
+        """Nobody waits for the names of what does not count."""
+        waits = query_one(self._connection, "DELETE FROM waiting WHERE id = ? RETURNING id", (entry_id,))
+        stream.waiting -= waits is not None
 
     def _forget_latest(self, stream: Stream, number: int) -> None:
         """No last value is of a segment whose content is not what its digest says."""

@@ -15,7 +15,7 @@ from collector.identity.times import ns_of
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
-from collector.store.numbers import settled_numbers
+from collector.store.numbers import NumberSet, settled_numbers
 from collector.store.projection import Progress
 from collector.store.told import EVERY_POINT
 from gateway.contract.codec import Data
@@ -83,9 +83,32 @@ class Told:
 
     def _is_known(self, kind: str, name: str) -> bool:
         row = query_one(
-            self._connection, "SELECT 1 FROM event WHERE kind = ? AND name = ? LIMIT 1", (kind, name)
+            self._connection,
+            "SELECT 1 FROM event WHERE kind = ? AND name = ? AND id NOT IN (SELECT id FROM rejected) LIMIT 1",
+            (kind, name),
         )
         return row is not None
+
+    def take_back(self, stream: Stream, entry: Entry, data: Data, progress: Progress, *, since: int) -> None:
+        """This segment's content was found wrong after its events were applied; it is `rejected` by now.
+
+        Readers pass over its events. Here goes what they changed: counts, and numbers that they settled,
+        which the gateway then sends again, if it has them.
+        """
+        for _, _, text in data.block.named_values(EVENT_METRIC):
+            event = parse_event(text)
+            stream.events -= 1
+            if not stream.own or isinstance(event, UnknownEvent) or self._is_known(event.kind, event.id):
+                continue
+            match event:
+                case ClockStep():
+                    stream.clock_steps -= 1
+                case Loss():
+                    self._not_lost(entry, event, progress)
+                case RolledBack():
+                    self._not_moved(entry, event, progress, since=since)
+                case _:
+                    pass
 
     # --- absence --------------------------------------------------------------------------------
 
@@ -118,6 +141,39 @@ class Told:
                 lost.lost.add(*part)
             self._settle(lost, (first, last), progress)
         lost.lost_readings += max(0, event.readings - here)
+
+    def _not_lost(self, entry: Entry, event: Loss, progress: Progress) -> None:
+        lost = self._state.stream(entry.group, entry.node, event.epoch, own=True, entry_id=entry.id)
+        said = [
+            part
+            for numbers in settled_numbers(event, number=entry.number or 0, epoch=entry.epoch or "")
+            for part in lost.lost.within(*numbers)
+        ]
+        for part in said:
+            lost.lost.remove(*part)
+            lost.numbers.remove(*part)
+            progress.unsettled.append((*lost.key, part))
+        lost.lost_readings = max(0, lost.lost_readings - event.readings) if lost.lost.ranges else 0
+        for numbers in self._lost_otherwise(lost):
+            for part in lost.numbers.missing(*numbers):
+                lost.lost.add(*part)
+            self._settle(lost, numbers, progress)
+
+    def _lost_otherwise(self, stream: Stream) -> list[Range]:
+        """What statements that count say of this epoch."""
+        rows = query(
+            self._connection,
+            "SELECT e.text, e.number, s.epoch FROM event e JOIN stream s USING (sid) WHERE e.kind = 'loss'"
+            " AND s.own AND s.grp = ? AND s.node = ? AND e.id NOT IN (SELECT id FROM rejected)",
+            (stream.group, stream.node),
+        )
+        found = [(parse_event(text), number, epoch) for text, number, epoch in rows]
+        return [
+            numbers
+            for event, number, epoch in found
+            if isinstance(event, Loss) and event.epoch == stream.epoch
+            for numbers in settled_numbers(event, number=number, epoch=epoch)
+        ]
 
     def _readings_here(self, stream: Stream, numbers: Range, *, below: int) -> int:
         total = 0
@@ -157,6 +213,23 @@ class Told:
             )
             self._drop_copies(move, since=entry.id)
             self._settle(old, (first, last), progress)
+
+    def _not_moved(self, entry: Entry, event: RolledBack, progress: Progress, *, since: int) -> None:
+        """Copies that were found stay dropped: their content was compared."""
+        old = self._state.stream(entry.group, entry.node, event.old_epoch, own=True, entry_id=entry.id)
+        gone = query(self._connection, "SELECT old_first, new_first FROM moved WHERE id = ?", (entry.id,))
+        self._connection.execute("DELETE FROM moved WHERE id = ?", (entry.id,))
+        self._state.moves = [
+            move
+            for move in self._state.moves
+            if move.old is not old or (move.old_first, move.new_first) not in set(gone)
+        ]
+        for first, last in event.moved:
+            come = self._first_copies(old, (first, last), below=since + 1)
+            here = NumberSet((one.number or 0, one.number or 0) for one in come)
+            for part in here.missing(first, last):
+                if old.numbers.remove(*part):
+                    progress.unsettled.append((*old.key, part))
 
     def _drop_copies(self, move: Move, *, since: int) -> None:
         """Of what had come under both identities before the statement, the later one does not count."""

@@ -109,6 +109,12 @@ class ReceiptTracker:
         stream.numbers.add(*numbers)
         stream.due_at = now
 
+    def unsettled(self, key: StreamKey, numbers: Range, *, now: float) -> None:
+        """The loss event was none: `upto` goes back, so that the gateway sends what it has of them."""
+        stream = self._stream(key)
+        stream.numbers.remove(*numbers)
+        stream.due_at = now
+
     def projected(self, cursor: int) -> None:
         """Everything up to this ledger id has been checked."""
         self._projected = cursor

@@ -316,6 +316,8 @@ class HostSession:
             self._tracker.restored((group, node, epoch), number, now=now)
         for group, node, epoch, numbers in progress.settled:
             self._tracker.settled((group, node, epoch), numbers, now=now)
+        for group, node, epoch, numbers in progress.unsettled:
+            self._tracker.unsettled((group, node, epoch), numbers, now=now)
         for node_key in progress.unknown:
             if progress.cursor >= self._born_ids.get(node_key, 0):  # else its births are on the disk by now
                 self._gate.want(node_key, now=now)

@@ -5,7 +5,7 @@ Pure. Owns union, `upto` and the gaps; must not know receipts or tables.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from gateway.contract.events import Loss, RolledBack
@@ -44,16 +44,22 @@ class NumberSet:
     def __len__(self) -> int:
         return sum(self._last) - sum(self._first) + len(self._first)
 
-    def remove(self, number: int) -> bool:
-        """Take one number out; whether it was in."""
-        if number not in self:
+    def remove(self, first: int, last: int | None = None) -> bool:
+        """Take one number or an inclusive range out; whether anything of it was in."""
+        last = first if last is None else last
+        low, high = bisect_left(self._last, first), bisect_right(self._first, last)
+        if low >= high:
             return False
-        at = bisect_right(self._first, number) - 1
-        first, last = self._first[at], self._last[at]
-        parts = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
-        self._first[at : at + 1] = [a for a, _ in parts]
-        self._last[at : at + 1] = [b for _, b in parts]
+        edges = (self._first[low], first - 1), (last + 1, self._last[high - 1])
+        parts = [(a, b) for a, b in edges if a <= b]
+        self._first[low:high] = [a for a, _ in parts]
+        self._last[low:high] = [b for _, b in parts]
         return True
+
+    def within(self, first: int, last: int) -> list[Range]:
+        """What of [first, last] is in the set."""
+        low, high = bisect_left(self._last, first), bisect_right(self._first, last)
+        return [(max(self._first[at], first), min(self._last[at], last)) for at in range(low, high)]
 
     def missing(self, first: int, last: int) -> list[Range]:
         """What of [first, last] is not in the set."""

@@ -67,6 +67,8 @@ class Progress:
     """Numbers that were refused and have arrived whole since."""
     settled: list[tuple[str, str, str, Range]] = field(default_factory=list)
     """Numbers that a committed loss event says will never arrive."""
+    unsettled: list[tuple[str, str, str, Range]] = field(default_factory=list)
+    """Numbers that were settled by a statement whose content was found wrong."""
     unknown: set[NodeKey] = field(default_factory=set)
     """Nodes of which a segment uses a name that no birth has declared."""
 
@@ -375,16 +377,21 @@ class Projection:
             clock_steps=row[26],
         )
 
-    def events(self, *, after: int = 0, upto: int | None = None) -> list[EventRow]:
-        """Every journal event with after < ledger id <= upto, in the order in which it became known."""
+    def events(self, *, after: int = 0, upto: int | None = None, wrong: bool = False) -> list[EventRow]:
+        """Every journal event with after < ledger id <= upto, in the order in which it became known.
+
+        With `wrong` also those of segments whose content was known at `upto` to be wrong.
+        """
         out: list[EventRow] = []
         place = (after, 1 << 62)
+        last = (1 << 62) if upto is None else upto
+        but = -1 if wrong else last
         while True:
             rows = self._readers.rows(
                 "SELECT e.id, e.idx, e.known_at, s.grp, s.node, s.epoch, e.number, e.time_ms, e.text"
                 " FROM event e JOIN stream s USING (sid) WHERE (e.id, e.idx) > (?, ?) AND e.id <= ?"
-                " ORDER BY e.id, e.idx LIMIT ?",
-                (*place, (1 << 62) if upto is None else upto, EVENTS_PER_QUERY),
+                " AND e.id NOT IN (SELECT id FROM rejected WHERE since <= ?) ORDER BY e.id, e.idx LIMIT ?",
+                (*place, last, but, EVENTS_PER_QUERY),
             )
             out += [_event_row(row) for row in rows]
             if len(rows) < EVENTS_PER_QUERY:
@@ -405,10 +412,13 @@ class Projection:
 
     def conflicts(self, *, upto: int | None = None, limit: int = 1_000) -> list[Conflict]:
         """Unequal readings at one (point, time), oldest finding first."""
+        last = (1 << 62) if upto is None else upto
         rows = self._readers.rows(
             "SELECT id, other, grp, node, device, name, time_ms FROM conflict WHERE id <= ?"
+            " AND id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            " AND other NOT IN (SELECT id FROM rejected WHERE since <= ?)"
             " ORDER BY id, grp, node, device, name, time_ms LIMIT ?",
-            ((1 << 62) if upto is None else upto, limit),
+            (last, last, last, limit),
         )
         return [
             Conflict(id=i, other=o, point=PointName(g, n, d, m), time_ms=t) for i, o, g, n, d, m, t in rows

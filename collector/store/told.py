@@ -44,8 +44,9 @@ class ToldByNodes:
         """
         rows = self._readers.rows(
             "SELECT name, from_ns, to_ns, reason FROM absence WHERE grp = ? AND node = ? AND point IN (?, ?)"
-            " AND from_ns < ? AND id <= ? ORDER BY to_ns IS NOT NULL, id, idx",
-            (point.group, point.node, f"{point.device}/{point.name}", EVERY_POINT, to_ns, upto),
+            " AND from_ns < ? AND id <= ? AND id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            " ORDER BY to_ns IS NOT NULL, id, idx",
+            (point.group, point.node, f"{point.device}/{point.name}", EVERY_POINT, to_ns, upto, upto),
         )
         found = {row[0]: Absent(*row[1:]) for row in rows}
         met = [one for one in found.values() if one.to_ns is None or one.to_ns > from_ns]
@@ -54,8 +55,10 @@ class ToldByNodes:
     def still_absent(self) -> dict[tuple[str, str], list[tuple[str, Absent]]]:
         """(group, node) → what is declared absent now and not back: (device/name, since), oldest first."""
         rows = self._rows(
-            "SELECT grp, node, point, min(from_ns), min(reason) FROM absence GROUP BY grp, node, point, name"
-            " HAVING count(to_ns) = 0 ORDER BY 4, 3"
+            "SELECT grp, node, point, min(from_ns), min(reason) FROM absence"
+            " WHERE id NOT IN (SELECT id FROM rejected WHERE since <= ?) GROUP BY grp, node, point, name"
+            " HAVING count(to_ns) = 0 ORDER BY 4, 3",
+            1 << 62,
         )
         out: dict[tuple[str, str], list[tuple[str, Absent]]] = {}
         for group, node, point, from_ns, reason in rows:
@@ -96,7 +99,9 @@ class ToldByNodes:
             "SELECT s.grp, s.node, s.epoch, min(e.id), e.known_at, e.text"
             " FROM event e JOIN stream s USING (sid)"
             " WHERE e.kind IN ('loss', 'rolled_back', 'clock_step', 'outbox_filling') AND e.id <= ? AND s.own"
+            " AND e.id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
             " GROUP BY e.kind, e.name ORDER BY 4 DESC LIMIT ?",
+            upto,
             upto,
             SHOWN_MAX,
         )

@@ -34,6 +34,23 @@ def test_a_number_set_is_a_set(pairs: list[tuple[int, int]]) -> None:
     assert missing == set(range(1, max(plain, default=0) + 1)) - plain
 
 
+SPANS = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 9)))
+
+
+@given(SPANS, SPANS)
+def test_ranges_are_taken_out_of_a_number_set(put: list[tuple[int, int]], out: list[tuple[int, int]]) -> None:
+    numbers, plain = NumberSet(), set[int]()
+    for first, more in put:
+        numbers.add(first, first + more)
+        plain |= set(range(first, first + more + 1))
+    for first, more in out:
+        span = set(range(first, first + more + 1))
+        assert tuple(numbers.within(first, first + more)) == ranges_of(plain & span)
+        assert numbers.remove(first, first + more) == bool(plain & span)
+        plain -= span
+        assert tuple(numbers.ranges) == ranges_of(plain)
+
+
 @given(ARRIVALS)
 def test_a_receipt_covers_what_was_committed_and_nothing_else(arrivals: list[int]) -> None:
     one = tracker()
