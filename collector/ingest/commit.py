@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import apsw
+import structlog
 
 from collector.ingest.sort import Arrival, Sorted, Sorter
 from collector.store.decoded import SegmentCache
@@ -32,6 +33,13 @@ COMMIT_MESSAGES_MAX: Final = 1_000
 """Messages a transaction: decoded in well under a second, so the last one is not kept waiting."""
 PROBE_S: Final = 1.0
 """How often a ledger that could not commit is tried again."""
+DISK_FAULTS: Final = (
+    *(apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError, apsw.CantOpenError),
+    *(apsw.CorruptError, apsw.NotADBError, apsw.NoMemError, apsw.ProtocolError, OSError),
+)
+"""Faults that no message is to blame for: the whole batch waits until the ledger takes commits again."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +161,26 @@ class Committer:
             self._on_ledger_state()
 
     def _work(self, arrivals: list[Arrival]) -> Batch:
-        """On the writer thread: sort, commit, keep what was decoded."""
+        """On the writer thread. A message on which our own software fails stops no other message."""
+        try:
+            return self._sorted(arrivals)
+        except DISK_FAULTS:
+            raise
+        except Exception as error:  # one message that we cannot take must not end the receiver: by halves
+            if len(arrivals) == 1:
+                return self._quarantine(arrivals[0], error)
+        middle = len(arrivals) // 2
+        first, second = self._work(arrivals[:middle]), self._work(arrivals[middle:])
+        return Batch(first.committed + second.committed, first.statuses + second.statuses)
+
+    def _quarantine(self, arrival: Arrival, error: Exception) -> Batch:
+        """Keep the culprit as what cannot be used; its number is refused when it can be read."""
+        log.error("a message cannot be used; it is kept", topic=str(arrival.topic), error=repr(error))
+        self._live.tallies[Tally.UNFORESEEN] += 1
+        return Batch(self._ledger.commit_here([self._sorter.unusable(arrival)]), [])
+
+    def _sorted(self, arrivals: list[Arrival]) -> Batch:
+        """Sort, commit, keep what was decoded."""
         items = [item for arrival in arrivals if (item := self._sorter.sort(arrival)) is not None]
         drafts = [item for item in items if item.draft is not None]
         committed = self._ledger.commit_here([item.draft for item in drafts if item.draft]) if drafts else []

@@ -121,6 +121,13 @@ class Sorter:
         )
         return Sorted(node, draft, data)
 
+    def unusable(self, arrival: Arrival) -> Draft:
+        """A message on which our own software failed: kept, with its identity when that can be read."""
+        try:
+            return self._undecodable(arrival)
+        except Exception:  # whatever was wrong with it may be wrong with its identity too
+            return self._undecodable(arrival, with_identity=False)
+
     def _undecodable(self, arrival: Arrival, *, with_identity: bool = True) -> Draft:
         identity = None
         if with_identity and arrival.topic.kind in _DATA:

@@ -28,6 +28,7 @@ class Tally(StrEnum):
     FORK = "entries_fork"
     UNDECODABLE = "entries_undecodable"
     JUNK_DROPPED = "entries_junk_dropped"
+    UNFORESEEN = "messages_unforeseen"
     RECEIPTS = "receipts_sent"
     REBIRTHS = "rebirths_requested"
     CONNECTS = "broker_connects"
