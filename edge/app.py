@@ -19,6 +19,8 @@ from typing import Any, Final
 import structlog
 
 from edge.config import EdgeConfig
+from edge.doors.book import SEEN, Book
+from edge.doors.serial import Scanner
 from edge.drivers.clock import SystemClocks
 from edge.drivers.modbus import Bus, Poller, tcp
 from edge.drivers.mqtt import Listener
@@ -114,6 +116,8 @@ class Agent:
         self._slots: dict[str, DeviceSlots] = {}
         self._silences: dict[str, Silences] = {}
         self._plan = ""
+        self.book: Book | None = None
+        self.scanners: dict[str, Scanner] = {}
         self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
@@ -149,6 +153,8 @@ class Agent:
                 births=self.births,
                 now_ns=self._clocks.wall_ns,
             )
+            seen = await loop.run_in_executor(None, outbox.recall, SEEN)
+            self.book = Book(sink=intake, clocks=self._clocks, seen=seen)
             self._begin(left, intake, watches)
             await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
@@ -284,7 +290,13 @@ class Agent:
             )
             self._listeners[source.id] = listener
             work.append(listener.run(halt))
-        return work
+        return [*work, *self._doors(halt)]
+
+    def _doors(self, halt: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        """One task a door for people."""
+        assert self.book is not None, "made before any driver"
+        self.scanners = {one.id: Scanner(section=one, book=self.book) for one in self.config.scanners}
+        return [scanner.run(halt) for scanner in self.scanners.values()]
 
     def _names_of(self, device: str) -> dict[str, int]:
         return {binding.name: key for binding, key in self._keys.items() if binding.device == device}

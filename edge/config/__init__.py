@@ -15,7 +15,15 @@ from typing import Any, Final
 
 from edge.config import checks
 from edge.config.profiles import Profile, load_profiles, resolve
-from edge.config.schema import BusSection, DeviceSection, EdgeFile, GatewaySection, HeardPoint, SourceSection
+from edge.config.schema import (
+    BusSection,
+    DeviceSection,
+    EdgeFile,
+    GatewaySection,
+    HeardPoint,
+    ScannerSection,
+    SourceSection,
+)
 from edge.model.plan import Request, plan_requests
 from edge.model.points import Point
 from gateway.contract.reading import Kind
@@ -26,7 +34,16 @@ from gateway.outbox.model import PointBinding
 from gateway.rules.limits import LimitRule, limits_hash
 from gateway.uplink.config import UplinkConfig
 
-__all__ = ["BusSection", "ConfigError", "EdgeConfig", "Fault", "HeardPoint", "Loaded", "load"]
+__all__ = [
+    "BusSection",
+    "ConfigError",
+    "EdgeConfig",
+    "Fault",
+    "HeardPoint",
+    "Loaded",
+    "ScannerSection",
+    "load",
+]
 
 NOT_BUILT: Final = {"detect": "detectors are not built yet; limits are evaluated"}
 OUTBOX_FILE: Final = "outbox.db"
@@ -77,6 +94,7 @@ class EdgeConfig:
     devices: tuple[ModbusDevice, ...]
     sources: tuple[Source, ...]
     limits: tuple[LimitRule, ...]
+    scanners: tuple[ScannerSection, ...]
     hash: str
 
     @property
@@ -146,6 +164,7 @@ def load(path: Path) -> Loaded:
         devices=devices,
         sources=sources,
         limits=tuple(limit.rule() for limit in parsed.limit),
+        scanners=parsed.scanner,
         hash=_hash(document, [device.profile for device in devices]),
     )
     return Loaded(config, (*warnings, *checks.warnings(document, file)))
@@ -267,7 +286,7 @@ def _hash(document: dict[str, Any], profiles: list[str]) -> str:
     shaping = {
         key: value
         for key, value in document.items()
-        if key in {"gateway", "bus", "device", "source", "limit"}
+        if key in {"gateway", "bus", "device", "source", "limit", "scanner"}
     }
     return _sha({"file": shaping, "profiles": profiles})[:16]
 

@@ -38,6 +38,8 @@ def cross_checks(document: Document, file: str) -> list[Fault]:
         *_duplicates(file, "bus", entries(document, "bus")),
         *_duplicates(file, "device", [*entries(document, "device"), *heard_devices(document)]),
         *_duplicates(file, "source", entries(document, "source")),
+        *_duplicates(file, "scanner", entries(document, "scanner")),
+        *_shared_lines(document, file),
         *_unknown_buses(document, file),
         *_nothing_to_do(document, file),
         *_long_flush(document, file),
@@ -89,9 +91,22 @@ def _unknown_buses(document: Document, file: str) -> Iterator[Fault]:
 
 
 def _nothing_to_do(document: Document, file: str) -> Iterator[Fault]:
-    if not document.get("device") and not document.get("source"):
-        hint = "add a [[bus]] with a [[device]], or a [[source]] with a [[source.device]]"
+    if not any(document.get(key) for key in ("device", "source", "scanner")):
+        hint = "add a [[bus]] with a [[device]], a [[source]] with a [[source.device]], or a [[scanner]]"
         yield Fault(file, "", "there is nothing to measure", hint)
+
+
+def _shared_lines(document: Document, file: str) -> Iterator[Fault]:
+    """One line, one reader: two would share out its bytes between them."""
+    lines: dict[str, str] = {}
+    for key, item in [*entries(document, "bus"), *entries(document, "scanner")]:
+        parts = urlsplit(url) if isinstance(url := item.get("url"), str) else None
+        if parts is None or parts.scheme not in {"serial", "rtu"}:
+            continue
+        if parts.path in lines and not (key.startswith("bus") and lines[parts.path].startswith("bus")):
+            hint = f"every scanner has a line of its own; {lines[parts.path]} reads this one"
+            yield Fault(file, f"{key}.url", f"{parts.path} is used twice", hint)
+        lines.setdefault(parts.path, key)
 
 
 def _long_flush(document: Document, file: str) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
+from gateway.contract.events import DoorAct
 from gateway.contract.reading import NODE_DEVICE, Kind
 from gateway.contract.topics import check_id
 from gateway.link.broker import Broker, checked_url
@@ -41,6 +42,9 @@ RESERVED_NAMES: Final = (
 T = TypeVar("T")
 BAUD: Final = 19_200
 """Of a serial bus that names none: the Modbus specification's default."""
+SCANNER_BAUD: Final = 9_600
+"""Of a scanner that names none: what most come with."""
+SCANNER_BAUDS: Final = (1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200)
 _TIMEOUT_MS_MAX: Final = 2000
 """An answer that takes longer makes the clean stop within 5 s impossible."""
 
@@ -264,6 +268,32 @@ class LimitSection(Section):
         )
 
 
+class ScannerSection(Section):
+    """A barcode scanner on a serial line, bound to the equipment that it stands at."""
+
+    id: Id = Field(description='this scanner: id = "door-frz-01"')
+    url: str = Field(description="serial:///dev/serial/by-id/X?baud=9600")
+    equipment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description='where it stands: equipment = "FRZ-01"'
+    )
+    act: DoorAct = "put_in"
+    repeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 2000
+    actor: Annotated[str, Field(max_length=200)] = ""
+    controls: dict[str, DoorAct] = {}
+    beep: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        serial_line(value)
+        return value
+
+    @property
+    def line(self) -> tuple[str, int]:
+        """Device file and speed."""
+        return serial_line(self.url)
+
+
 class EdgeFile(Section):
     """edge.toml as written."""
 
@@ -274,6 +304,7 @@ class EdgeFile(Section):
     device: tuple[DeviceSection, ...] = ()
     source: tuple[SourceSection, ...] = ()
     limit: tuple[LimitSection, ...] = ()
+    scanner: tuple[ScannerSection, ...] = ()
 
 
 def bus_address(url: str) -> tuple[str, int]:
@@ -293,6 +324,20 @@ def bus_address(url: str) -> tuple[str, int]:
     if parts.scheme in {"tcp", "rtu+tcp"} and parts.hostname and not parts.path.strip("/"):
         return parts.hostname, parts.port or 502
     msg = f"not the address of a bus: {url!r}; write tcp://host:502, rtu+tcp://host:502 or rtu:///dev/ttyS0?baud=19200"
+    raise ValueError(msg)
+
+
+def serial_line(url: str) -> tuple[str, int]:
+    """Device file and speed of a scanner's line, 8N1. Raises ValueError with the way to write it."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    baud = options.pop("baud", str(SCANNER_BAUD))
+    if parts.scheme == "serial" and not parts.netloc and parts.path.startswith("/") and not options:
+        if baud.isdecimal() and int(baud) in SCANNER_BAUDS:
+            return parts.path, int(baud)
+        msg = f"not a speed of a scanner: baud={baud}; there are {', '.join(map(str, SCANNER_BAUDS))}"
+        raise ValueError(msg)
+    msg = f"not a serial line: {url!r}; write serial:///dev/serial/by-id/X?baud=9600"
     raise ValueError(msg)
 
 

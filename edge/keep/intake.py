@@ -140,8 +140,10 @@ class Intake:
         if then is not None:
             self._then.append(then)
 
-    def event(self, event: Event) -> None:
-        """Take an event; it is flushed at once."""
+    def event(self, event: Event, then: Callable[[], None] | None = None) -> None:
+        """Take an event; it is flushed at once. `then` runs when it is on disk."""
+        if then is not None:
+            self._then.append(then)
         self._drafts.append(event_draft(event, facts(self._clocks, offset_ns=self._offset_ns)))
         self._urgent.set()
 

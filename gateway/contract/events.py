@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +60,10 @@ Time: TypeAlias = Annotated[
     PlainSerializer(time_text, when_used="json"),
 ]
 Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+Name: TypeAlias = Annotated[str, Field(max_length=200)]
+"""A word that may be missing."""
+DoorAct: TypeAlias = Literal["put_in", "take_out", "move", "receive", "hand_over"]
+"""What a person at a door says happened to a batch."""
 Text: TypeAlias = Annotated[str, Field(max_length=TEXT_MAX)]
 PointText: TypeAlias = Annotated[str, Field(min_length=1, max_length=401)]
 """A point of this node as `device/name`, of at most 200 characters each."""
@@ -82,6 +86,9 @@ class EventBase(BaseModel):
         allow_inf_nan=False,
     )
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields added since the kind was first sent: left out of the text at their default, as before."""
+
     id: Word
     time: Time
     actor: Annotated[str, Field(max_length=200)] = ""
@@ -91,14 +98,36 @@ class EventBase(BaseModel):
 class Scan(EventBase):
     """A person scanned a batch into, out of or between equipment.
 
-    `time` is when the scan was made; `effective` when it truly happened, if that was not then.
+    `time` is when the scan was made; `effective` when it truly happened, if that was not then. `batch` is
+    the code as scanned; for an unreadable label it is the name that the door gave it, written on the bag.
+    `party` is to whom something was handed over, or from whom it came; `door` which scanner or page told.
     """
 
+    later = frozenset({"label", "party", "door"})
     kind: Literal["scan"] = "scan"
-    act: Literal["put_in", "take_out", "move", "receive", "hand_over"]
+    act: DoorAct
     batch: Word
     equipment: Word
     effective: Time | None = None
+    label: Literal["read", "unreadable"] = "read"
+    party: Name = ""
+    door: Name = ""
+
+
+class ManualReading(EventBase):
+    """A person read an instrument: a value in its unit (UCUM), evidence of its own and never a sample.
+
+    `effective` is when it was read, if that was not `time`; `quantity` what was read, temperature say.
+    """
+
+    kind: Literal["manual_reading"] = "manual_reading"
+    equipment: Word
+    quantity: Name = ""
+    value: float
+    unit: Annotated[str, Field(min_length=1, max_length=50)]
+    batch: Name = ""
+    effective: Time | None = None
+    door: Name = ""
 
 
 class Note(EventBase):
@@ -226,6 +255,7 @@ class UnknownEvent(BaseModel):
 
 Event: TypeAlias = (
     Scan
+    | ManualReading
     | Note
     | LimitFinding
     | ConfigChange
@@ -252,7 +282,8 @@ def parse_event(text: str) -> Event | UnknownEvent:
 
 def event_text(event: Event) -> str:
     """Canonical JSON: keys sorted, no spaces, UTF-8, null fields kept. Raises ValueError when too long."""
-    fields: dict[str, Any] = event.model_dump(mode="json", by_alias=True)
+    unsaid = {name for name in event.later if getattr(event, name) == type(event).model_fields[name].default}
+    fields: dict[str, Any] = event.model_dump(mode="json", by_alias=True, exclude=unsaid)
     text = json.dumps(
         fields,
         sort_keys=True,

@@ -14,6 +14,8 @@ T = datetime(2026, 11, 22, 10, 0, 0, 250_000, tzinfo=UTC)
 EPOCH = "7f3a9c21d0e4b5a6"
 ALL: list[Event] = [
     events.Scan(id="1", time=T, actor="ana", act="put_in", batch="B-1", equipment="FRZ-01", effective=T),
+    events.Scan(id="1", time=T, act="receive", batch="P-1", equipment="E", label="unreadable", party="lab"),
+    events.ManualReading(id="1", time=T, equipment="FRZ-01", value=-19.5, unit="Cel", effective=T),
     events.Note(id="2", time=T, note="Tür offen", batch="B-2026-0001"),
     events.LimitFinding(
         id="3", time=T, rule="frz", version=2, point="FRZ-01/temperature", side="high", state="open",

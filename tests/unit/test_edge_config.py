@@ -180,3 +180,33 @@ def test_the_shipped_profiles_are_good(tmp_path: Path) -> None:
     for reference, count in names.items():
         text = GOOD.split("[[limit]]", maxsplit=1)[0].replace("bioreactor-demo@3", reference)
         assert len(loaded(tmp_path, text).config.devices[0].points) == count
+
+
+SCANNER = """
+[[scanner]]
+id = "door"
+url = "serial:///dev/ttyS0?baud=19200"
+equipment = "FRZ-01"
+act = "take_out"
+"""
+
+
+def test_a_scanner_stands_alone_or_beside_sensors(tmp_path: Path) -> None:
+    alone = GOOD.partition("[[bus]]")[0] + SCANNER
+    (scanner,) = loaded(tmp_path, alone).config.scanners
+    assert scanner.line == ("/dev/ttyS0", 19_200)
+    assert loaded(tmp_path, GOOD + SCANNER).config.hash != loaded(tmp_path, GOOD).config.hash
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key", "problem"),
+    [
+        (SCANNER.replace("19200", "1"), "scanner[0].url", "baud=1"),
+        (SCANNER.replace("serial:///dev/ttyS0", "COM1"), "scanner[0].url", "serial line"),
+        (SCANNER.replace("take_out", "eat"), "scanner[0].act", "put_in"),
+        (SCANNER + SCANNER.replace("ttyS0", "ttyS1"), "scanner[1].id", "twice"),
+        (SCANNER + SCANNER.replace('"door"', '"other"'), "scanner[1].url", "twice"),
+    ],
+)
+def test_faults_of_scanners(tmp_path: Path, wrong: str, key: str, problem: str) -> None:
+    assert problem in "".join(faults(tmp_path, GOOD + wrong)[key])
