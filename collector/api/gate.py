@@ -32,6 +32,7 @@ _PUBLIC: Final = re.compile(r"/|/(app\.js|style\.css|favicon\.svg|healthz|readyz
 _SESSION: Final = "/api/v1/session"
 _RIGHTS: Final[tuple[tuple[re.Pattern[str], Right], ...]] = (
     (re.compile(r"/api/v1/links/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
+    (re.compile(r"/api/v1/containers/.+/identification/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/batches/.+/signatures", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/exceptions/.+/resolution", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL), Right.ADMINISTER),

@@ -7,12 +7,14 @@ or several things, becomes a `Problem`. Must not know where rows are stored or r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from collector.identity.errors import AmbiguousIdentityError, UnacceptableError, UnknownIdentityError
 from collector.identity.ids import Kind, Position, kind_of, local_name, qualified
 from collector.identity.links import Link, Role, Source, amended, link_of_row, opened
+from collector.identity.names import Alias, Identification, aliases_of, identifications_of, same_as
+from collector.identity.numbers.schemes import readings_of
 from collector.identity.rows import JournalRow, RowKind, ScanAct
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
 from gateway.rules.limits import Crossing, LimitRule
@@ -38,6 +40,7 @@ class Thing:
     known_ns: int
     actor: str
     journal: int
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -112,6 +115,16 @@ class Facts:
     acts: tuple[ScanAct, ...] = ()
     problems: tuple[Problem, ...] = ()
     unmatched: tuple[TakeOut, ...] = ()
+    history: Mapping[str, tuple[Thing, ...]] = field(default_factory=dict)
+    """Every content that a thing ever had, the present one last."""
+    aliases: Mapping[str, tuple[Alias, ...]] = field(default_factory=dict)
+    identifications: Mapping[str, tuple[Identification, ...]] = field(default_factory=dict)
+    """Of provisional containers, by id, in the order in which they were proposed."""
+
+    @property
+    def same_as(self) -> Mapping[str, str]:
+        """Provisional containers that were identified, with what they are."""
+        return same_as(self.identifications)
 
     def of_kind(self, kind: Kind) -> list[Thing]:
         """Things of one kind by id."""
@@ -212,20 +225,30 @@ Names = Mapping[tuple[Kind, str], tuple[str, ...]]
 """Ids by kind and name, number or alias."""
 
 
-def _names(things: Mapping[str, Thing]) -> Names:
+def _names(things: Mapping[str, Thing], aliases: Mapping[str, Sequence[Alias]]) -> Names:
     found: dict[tuple[Kind, str], set[str]] = {}
     for thing in things.values():
-        for name in (thing.name, *thing.body.get("aliases", ())):
+        identifier = thing.body.get("identifier") or {}
+        carried = (identifier["value"],) if identifier else ()
+        for name in (thing.name, *thing.body.get("aliases", ()), *carried):
             found.setdefault((thing.kind, name), set()).add(thing.id)
+    for batch, given in aliases.items():
+        for alias in given:
+            for name in (alias.number, f"{alias.issuer}/{alias.number}"):
+                found.setdefault((Kind.BATCH, name), set()).add(batch)
     return {key: tuple(sorted(ids)) for key, ids in found.items()}
 
 
 def _candidates(things: Mapping[str, Thing], names: Names, kind: Kind, text: str) -> tuple[str, ...]:
-    try:
-        exact = qualified(kind, text)
-    except ValueError:
-        return ()
-    return (exact,) if exact in things else names.get((kind, local_name(text)), ())
+    for form in readings_of(text):
+        try:
+            exact = qualified(kind, form)
+        except ValueError:
+            exact = ""
+        found = (exact,) if exact in things else names.get((kind, local_name(form)), ())
+        if found:
+            return found
+    return ()
 
 
 def up_to(
@@ -250,10 +273,12 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
     rules: dict[str, dict[int, RuleVersion]] = {}
     links: dict[str, Link] = {}
     amendments: list[JournalRow] = []
+    history: dict[str, list[Thing]] = {}
     for row in known_rows:
         if row.kind in _THING_KINDS:
-            kind = _THING_KINDS[row.kind]
-            things[row.subject] = Thing(row.subject, kind, row.body, row.known_at_ns, row.actor, row.id)
+            thing = _thing(row)
+            things[row.subject] = thing
+            history.setdefault(row.subject, []).append(thing)
         elif row.kind == RowKind.RULE:
             body = {key: value for key, value in row.body.items() if key not in ("id", "version")}
             version = int(row.body["version"])
@@ -264,7 +289,8 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
             links[row.subject] = link_of_row(row)
         elif row.kind in _AMENDING:
             amendments.append(row)
-    names = _names(things)
+    aliases = aliases_of(known_rows)
+    names = _names(things, aliases)
     door = _acts_at_the_door(known_rows, known_acts, things, names)
     links.update(door.links)
     for row in amendments:
@@ -280,7 +306,15 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         acts=door.acts,
         problems=door.problems,
         unmatched=stays.unmatched,
+        history={thing: tuple(versions) for thing, versions in history.items()},
+        aliases=aliases,
+        identifications=identifications_of(known_rows),
     )
+
+
+def _thing(row: JournalRow) -> Thing:
+    kind = _THING_KINDS[row.kind]
+    return Thing(row.subject, kind, row.body, row.known_at_ns, row.actor, row.id, row.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,11 @@ def _earliest_end(first: int | None, second: int | None) -> int | None:
     return min(ends) if ends else None
 
 
-def _direct(links: Iterable[Link]) -> list[Edge]:
+def _direct(links: Iterable[Link], same: Mapping[str, str]) -> list[Edge]:
     return [
         Edge(
-            near=link.subject,
-            far=link.object,
+            near=same.get(link.subject, link.subject),
+            far=same.get(link.object, link.object),
             from_ns=link.from_ns,
             to_ns=link.to_ns,
             source=link.source,
@@ -110,7 +110,8 @@ class Resolver:
         for _, link in sorted(facts.links.items()):
             if link.state is not State.REJECTED:
                 roles[link.role].append(link)
-        by_role = {role: _direct(links) for role, links in roles.items()}
+        same = facts.same_as
+        by_role = {role: _direct(links, same) for role, links in roles.items()}
         batches = by_role[Role.BATCH_EQUIPMENT] + _joined(
             by_role[Role.BATCH_CONTAINER], _by_near(by_role[Role.CONTAINER_EQUIPMENT])
         )

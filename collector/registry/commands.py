@@ -74,17 +74,58 @@ def post_thing(registry: Registry, actor: str, request: ThingRequest) -> Thing:
 
     Equal content again is the same object; other content is a new version of it.
     """
-    body = request.model_dump(mode="json", exclude={"id"})
+    body = request.model_dump(mode="json", exclude={"id", "reason"})
     if body.get("name") is None:
         body["name"] = request.full_id.partition(":")[2]
     with registry.journal.exclusive():
-        known = registry.facts_now().things.get(request.full_id)
-        if known is not None and known.body == body:
+        facts = registry.facts_now()
+        known = facts.things.get(request.full_id)
+        if known is not None and same_content(known.body, body):
             return known
+        if known is not None and not request.reason:
+            raise ContradictionError(
+                what=f"{known.id} is registered with other content",
+                why=f"{', '.join(_differing(known.body, body))} would change",
+                next_step="Say why in `reason`; what it was stays in its history.",
+            )
+        _free_serial(facts, request.full_id, body)
         row = registry.journal.append(
-            kind=_ROW_OF_KIND[request.kind_of_id], subject=request.full_id, body=body, actor=actor
+            kind=_ROW_OF_KIND[request.kind_of_id],
+            subject=request.full_id,
+            body=body,
+            actor=actor,
+            reason=request.reason,
         )
-    return Thing(row.subject, request.kind_of_id, row.body, row.known_at_ns, actor, row.id)
+    return Thing(row.subject, request.kind_of_id, row.body, row.known_at_ns, actor, row.id, row.reason)
+
+
+def same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two bodies say the same; a field that an older release did not know says nothing."""
+    return not _differing(one, other)
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in one.keys() | other.keys() if _said(one.get(key)) != _said(other.get(key)))
+
+
+def _said(value: Any) -> Any:
+    """None for what says nothing; a limit of 0 does say something."""
+    return None if value is False or value in (None, "", [], (), {}) else value
+
+
+def _free_serial(facts: Facts, own_id: str, body: Mapping[str, Any]) -> None:
+    """Two instruments of one maker have two serial numbers."""
+    if not body.get("serial"):
+        return
+    for other in facts.of_kind(Kind.INSTRUMENT):
+        same = all(other.body.get(key) == body.get(key) for key in ("serial", "maker", "model"))
+        if same and other.id != own_id:
+            raise ContradictionError(
+                what=f"serial number {body['serial']} is that of {other.id}",
+                why="one instrument has one id",
+                next_step="Use that id, or check maker, model and serial number.",
+                candidates=[other.id],
+            )
 
 
 def post_batch(registry: Registry, actor: str, request: BatchRequest) -> Thing:
@@ -99,7 +140,7 @@ def post_batch(registry: Registry, actor: str, request: BatchRequest) -> Thing:
             if (batch.body["issuer"], batch.body["number"]) == (request.issuer, request.number)
         ]
         for known in same_number:
-            if known.body == body:
+            if same_content(known.body, body):
                 _same_id(request, known.id)
                 return known
         again = ""
@@ -134,12 +175,12 @@ def post_rule(registry: Registry, actor: str, request: RuleRequest) -> RuleVersi
     with registry.journal.exclusive():
         versions = registry.facts_now().rules.get(request.id, ())
         latest = versions[-1] if versions else None
-        if request.version is None and latest is not None and latest.body == body:
+        if request.version is None and latest is not None and same_content(latest.body, body):
             return latest
         version = request.version or (latest.version + 1 if latest else 1)
         for known in versions:
             if known.version == version:
-                if known.body == body:
+                if same_content(known.body, body):
                     return known
                 raise ContradictionError(
                     what=f"{known.ref} exists with other content",

@@ -72,6 +72,7 @@ async def filled(api: Api) -> None:
                 "subject": FREEZER,
                 "object": "FRZ-01",
                 "from": "2026-09-01T00:00:00Z",
+                "reason": "site plan",
             },
         ),
         (

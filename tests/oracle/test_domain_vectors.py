@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from collector.identity.local_time import LocalTimeError, instants, local_day, zone_of
 from collector.identity.times import NS_PER_S, Span
 from collector.judge.budget import (
     Budget,
@@ -27,7 +28,6 @@ from collector.judge.budget import (
     pooled_s,
     remaining_clock_s,
 )
-from collector.judge.local_time import LocalTimeError, instants, local_day, zone_of
 from collector.judge.metrology import (
     DAY_S,
     Impact,

@@ -48,6 +48,7 @@ async def site(api: Api, client: httpx.AsyncClient) -> None:
                 "subject": FREEZER,
                 "object": "FRZ-01",
                 "from": "2026-09-01T00:00:00Z",
+                "reason": "site plan",
             },
         ),
     ):

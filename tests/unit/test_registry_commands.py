@@ -54,6 +54,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def stay(**more: Any) -> LinkRequest:
     body = {"subject": "B-1", "object": "FRZ-01", "role": "batch-equipment", "from": at(1).isoformat()}
+    body["reason"] = "as told"
     return LinkRequest.model_validate({"link": {**body, **more}})
 
 
@@ -61,14 +62,22 @@ def test_equal_equipment_is_the_same_and_a_change_is_a_new_row(site: Site) -> No
     before = site.journal.last()
     again = post_thing(site.registry, "bob", EquipmentRequest(id="equipment:FRZ-01", name="FRZ-01"))
     assert (again.actor, site.journal.last()) == ("setup", before)
-    post_thing(site.registry, "bob", EquipmentRequest(name="FRZ-01", kind="freezer"))
+    with pytest.raises(ContradictionError, match="kind would change"):
+        post_thing(site.registry, "bob", EquipmentRequest(name="FRZ-01", kind="freezer"))
+    changed = EquipmentRequest(name="FRZ-01", kind="freezer", reason="the plan was wrong")
+    post_thing(site.registry, "bob", changed)
     assert site.journal.last() == before + 1
+    first, second = site.facts().history["equipment:FRZ-01"]
+    assert (first.body["kind"], second.body["kind"]) == (None, "freezer")
+    assert (second.actor, second.reason) == ("bob", "the plan was wrong")
     assert site.facts().find(Kind.EQUIPMENT, "FRZ-01").document() == {
         "id": "equipment:FRZ-01",
         "name": "FRZ-01",
         "kind": "freezer",
         "exclusive": False,
         "location": None,
+        "timezone": None,
+        "identifier": None,
     }
 
 
@@ -198,6 +207,10 @@ def test_a_posted_act_counts_like_a_scan_and_once(site: Site) -> None:
     ("model", "body", "told"),
     [
         (LinkRequest, {"role": "batch-freezer"}, "role"),
+        (LinkRequest, {"reason": ""}, "needs a reason"),
+        (LinkRequest, {"patient_name": "x"}, "patient data is refused"),
+        (BatchRequest, {"issuer": "s", "number": "B", "donations": ["G123498654321X"]}, "check character"),
+        (EquipmentRequest, {"name": "X", "timezone": "Zurich"}, "IANA"),
         (LinkRequest, {"from": "2026-10-04T01:00:00"}, "timezone"),
         (LinkRequest, {"from": 1790000000}, "RFC 3339"),
         (LinkRequest, {"to": "2026-10-04T00:00:00Z"}, "not after"),
@@ -224,6 +237,7 @@ def test_unusable_bodies_are_told_why(model: Any, body: dict[str, Any], told: st
             "object": "FRZ-01",
             "role": "batch-equipment",
             "from": "2026-10-04T01:00:00Z",
+            "reason": "r",
         }
         body = {**base, **body}
     with pytest.raises(ValidationError, match=told):

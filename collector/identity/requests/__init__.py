@@ -1,0 +1,38 @@
+"""What may be posted about identities: shapes, and what can be told wrong without knowing the registry.
+
+Each accepts the bare body and the wrapped form `{"batch": {...}}` of interfaces.md. Whether the things
+named exist is for the registry's commands.
+"""
+
+from collector.identity.requests.base import Identifier, Request
+from collector.identity.requests.links import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
+from collector.identity.requests.profiles import ProductProfileRequest, RuleRequest
+from collector.identity.requests.things import (
+    AliasRequest,
+    BatchRequest,
+    ContainerRequest,
+    EquipmentRequest,
+    IdentificationRequest,
+    InstrumentRequest,
+    LocationRequest,
+    ThingRequest,
+)
+
+__all__ = [
+    "AliasRequest",
+    "BatchRequest",
+    "ContainerRequest",
+    "CorrectionRequest",
+    "DecisionRequest",
+    "EquipmentRequest",
+    "EventRequest",
+    "IdentificationRequest",
+    "Identifier",
+    "InstrumentRequest",
+    "LinkRequest",
+    "LocationRequest",
+    "ProductProfileRequest",
+    "Request",
+    "RuleRequest",
+    "ThingRequest",
+]
