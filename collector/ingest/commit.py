@@ -18,7 +18,7 @@ import structlog
 
 from collector.ingest.sort import Arrival, Sorted, Sorter
 from collector.store.decoded import SegmentCache
-from collector.store.ledger import Committed, Ledger, Outcome
+from collector.store.ledger import Committed, Ledger
 from collector.store.live import LiveBoard, Tally
 
 QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -181,10 +181,14 @@ class Committer:
 
     def _sorted(self, arrivals: list[Arrival]) -> Batch:
         """Sort, commit, keep what was decoded."""
-        items = [item for arrival in arrivals if (item := self._sorter.sort(arrival)) is not None]
+        sorted_, columns = self._sorter.sort_all(arrivals)
+        items = [item for item in sorted_ if item is not None]
         drafts = [item for item in items if item.draft is not None]
         committed = self._ledger.commit_here([item.draft for item in drafts if item.draft]) if drafts else []
-        for item, result in zip(drafts, committed, strict=True):
-            if item.data is not None and result.outcome is not Outcome.DUPLICATE:
-                self._cache.put(result.id, item.data)
+        places = {
+            result.id: item.place
+            for item, result in zip(drafts, committed, strict=True)
+            if item.place is not None and result.id
+        }
+        self._cache.put(columns, places)
         return Batch(committed, [item for item in items if item.status is not None])

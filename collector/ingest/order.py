@@ -8,13 +8,14 @@ not come before it ends, the node's births are wanted again. Data is committed m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from collector.ingest.sort import Arrival, Sorted, Sorter
 from collector.store.projection import NodeKey
 from gateway.contract import wire
+from gateway.contract.columns import Columns
 from gateway.contract.topics import Message
 from gateway.contract.wire import PayloadError
 
@@ -87,13 +88,14 @@ class SequencedSorter(Sorter):
         super().__init__(own, is_refused=is_refused)
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
 
-    def sort(self, arrival: Arrival) -> Sorted | None:
+    def sort_all(self, arrivals: Sequence[Arrival]) -> tuple[list[Sorted | None], Columns]:
         """As Sorter; on the writer thread."""
-        item = super().sort(arrival)
-        seq = _seq(arrival, item)
-        if seq is not None:
-            self._notes.append(Note((arrival.topic.group, arrival.topic.node), arrival.topic.kind, seq))
-        return item
+        items, columns = super().sort_all(arrivals)
+        for arrival, item in zip(arrivals, items, strict=True):
+            seq = _seq(arrival, item)
+            if seq is not None:
+                self._notes.append(Note((arrival.topic.group, arrival.topic.node), arrival.topic.kind, seq))
+        return items, columns
 
     def taken(self) -> list[Note]:
         """What came since the last call, in order; on the loop."""
@@ -101,8 +103,8 @@ class SequencedSorter(Sorter):
 
 
 def _seq(arrival: Arrival, item: Sorted | None) -> int | None:
-    if item is not None and item.data is not None:
-        seq = item.data.seq
+    if item is not None and (item.seq is not None or item.place is not None):
+        seq = item.seq
     elif arrival.topic.kind in {Message.NDEATH, Message.NCMD, Message.DCMD}:
         return None
     else:  # births, device deaths, statuses: rare, so parsed once more

@@ -8,7 +8,7 @@ receipts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,10 +18,11 @@ from collector.store.numbers import settled_numbers
 from collector.store.projection import NodeKey
 from gateway.contract import births, codec
 from gateway.contract.codec import Data, PayloadError
+from gateway.contract.columns import Columns, decode_many
 from gateway.contract.events import EVENT_METRIC, Loss, RolledBack, parse_event
 from gateway.contract.reading import NODE_DEVICE, Block, Value
 from gateway.contract.receipts import Range
-from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
+from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC, SegmentId
 from gateway.contract.topics import Message, Topic
 
 DATA_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -30,8 +31,6 @@ could become a hundred times as much in memory."""
 BIRTH_BYTES_MAX: Final = 8 * 1024 * 1024
 """A birth lists every name of a node or device: some 50,000 of them."""
 _DATA: Final = frozenset({Message.NDATA, Message.DDATA})
-NUMBER_MAX: Final = (1 << 63) - 1
-"""The largest segment number that the ledger's integers hold; no gateway gets there honestly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,15 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What to do with it: commit `draft` (with `data` when it was decoded), or take note of `status`."""
+    """What to do with it: commit `draft`, or take note of `status`. `place`: of its payload among the
+    decoded ones; `seq`: the envelope's number of data.
+    """
 
     node: NodeKey
     draft: Draft | None = None
-    data: Data | None = None
     status: NodeStatus | None = None
+    place: int | None = None
+    seq: int | None = None
 
 
 class Sorter:
@@ -62,13 +64,29 @@ class Sorter:
 
     def sort(self, arrival: Arrival) -> Sorted | None:
         """None for commands and other things that are not kept."""
+        return self.sort_all([arrival])[0][0]
+
+    def sort_all(self, arrivals: Sequence[Arrival]) -> tuple[list[Sorted | None], Columns]:
+        """Each of them in their order, and the data payloads decoded in one go."""
+        data = [arrival.payload for arrival in arrivals if _is_data(arrival)]
+        columns = decode_many(data)
+        out: list[Sorted | None] = []
+        place = 0
+        for arrival in arrivals:
+            if _is_data(arrival):
+                out.append(self._data(arrival, columns, place))
+                place += 1
+            else:
+                out.append(self._other(arrival))
+        return out, columns
+
+    def _other(self, arrival: Arrival) -> Sorted | None:
+        """Births, deaths, and what is too large to be read."""
         node = (arrival.topic.group, arrival.topic.node)
-        if len(arrival.payload) > (DATA_BYTES_MAX if arrival.topic.kind in _DATA else BIRTH_BYTES_MAX):
+        if arrival.topic.kind in _DATA or len(arrival.payload) > BIRTH_BYTES_MAX:
             return Sorted(node, self._undecodable(arrival, with_identity=False))
         try:
             match arrival.topic.kind:
-                case Message.NDATA | Message.DDATA:
-                    return self._data(arrival, node)
                 case Message.NBIRTH:
                     epoch = births.decode_nbirth(arrival.payload).epoch
                     if epoch is not None:
@@ -87,27 +105,25 @@ class Sorter:
         except PayloadError:
             return Sorted(node, self._undecodable(arrival))
 
-    def _data(self, arrival: Arrival, node: NodeKey) -> Sorted:
-        data = codec.decode_data(arrival.payload)
-        block = data.block
-        if data.segment is not None and data.segment.number > NUMBER_MAX:
+    def _data(self, arrival: Arrival, columns: Columns, at: int) -> Sorted:
+        topic, node = arrival.topic, (arrival.topic.group, arrival.topic.node)
+        if columns.error(at) is not None:
             return Sorted(node, self._undecodable(arrival))
-        if data.segment is None:
-            if data.segment_text is not None:
-                return Sorted(node, self._undecodable(arrival))
-            if node in self._own or not len(block):
-                return Sorted(node, status=_status(data, arrival.received_ns))
+        segment, span = columns.segment(at), columns.span(at)
+        if segment is None:
+            if columns.segment_text(at) is not None:
+                return Sorted(node, self._undecodable(arrival), seq=columns.seq(at))
+            if node in self._own or span is None:
+                data = columns.data(at)
+                return Sorted(node, status=_status(data, arrival.received_ns), seq=data.seq)
         else:
             self._own.add(node)
-        t_min_ms, t_max_ms = (
-            (int(block.time_ms.min()), int(block.time_ms.max())) if len(block) else (None, None)
-        )
-        segment = data.segment
+        t_min_ms, t_max_ms, n = span or (None, None, 0)
         draft = Draft(
             kind=EntryKind.FOREIGN if segment is None else EntryKind.SEGMENT,
-            group=arrival.topic.group,
-            node=arrival.topic.node,
-            device=arrival.topic.device or NODE_DEVICE,
+            group=topic.group,
+            node=topic.node,
+            device=topic.device or NODE_DEVICE,
             payload=arrival.payload,
             received_ns=arrival.received_ns,
             epoch=None if segment is None else segment.epoch,
@@ -115,11 +131,11 @@ class Sorter:
             digest=None if segment is None else segment.digest,
             t_min_ms=t_min_ms,
             t_max_ms=t_max_ms,
-            n=len(block),
-            settles=() if segment is None else settled_by(block, number=segment.number, epoch=segment.epoch),
+            n=n,
+            settles=() if segment is None else _settles(columns, at, segment),
             resend=segment is not None and self._is_refused((*node, segment.epoch), segment.number),
         )
-        return Sorted(node, draft, data)
+        return Sorted(node, draft, place=at, seq=columns.seq(at))
 
     def unusable(self, arrival: Arrival) -> Draft:
         """A message on which our own software failed: kept, with its identity when that can be read."""
@@ -132,8 +148,6 @@ class Sorter:
         identity = None
         if with_identity and arrival.topic.kind in _DATA:
             identity = codec.peek_segment(arrival.payload)
-        if identity is not None and identity.number > NUMBER_MAX:
-            identity = None
         return Draft(
             kind=EntryKind.UNDECODABLE,
             group=arrival.topic.group,
@@ -145,6 +159,16 @@ class Sorter:
             number=None if identity is None else identity.number,
             digest=hashlib.sha256(arrival.payload).hexdigest(),
         )
+
+
+def _is_data(arrival: Arrival) -> bool:
+    return arrival.topic.kind in _DATA and len(arrival.payload) <= DATA_BYTES_MAX
+
+
+def _settles(columns: Columns, at: int, segment: SegmentId) -> tuple[tuple[str, Range], ...]:
+    if EVENT_METRIC not in columns.texts(at)[0]:
+        return ()
+    return settled_by(columns.block(at), number=segment.number, epoch=segment.epoch)
 
 
 def settled_by(block: Block, *, number: int, epoch: str) -> tuple[tuple[str, Range], ...]:

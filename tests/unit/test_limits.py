@@ -12,7 +12,7 @@ from collector.ingest import commit, sort
 from collector.ingest.commit import Committer
 from collector.ingest.sort import Arrival, Sorter
 from collector.store import live
-from collector.store.decoded import SegmentCache, size_of
+from collector.store.decoded import SegmentCache
 from collector.store.ledger import EntryKind, Outcome, junk
 from collector.store.live import LiveBoard, NodeStatus, Tally
 from gateway.contract import wire
@@ -101,11 +101,20 @@ def test_the_cache_of_decoded_segments_stays_below_its_bytes(stores: Stores) -> 
     gateway = SimGateway()
     for i in range(50):
         stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)] * 100, step_ms=1))))
-    one = size_of(SegmentCache(stores.ledger).get(1))
-    cache = SegmentCache(stores.ledger, bytes_max=10 * one)
+    single = SegmentCache(stores.ledger)
+    single.get(1)
+    one = single._bytes
+    limit = 10 * one + one // 2
+    cache = SegmentCache(stores.ledger, bytes_max=limit)
+    assert [cache.get(entry_id).block.time_ms[0] for entry_id in range(1, 51)] == [
+        T0_MS + i * 1000 for i in range(50)
+    ]
+    assert [entry_id for entry_id in range(1, 51) if cache.has(entry_id)] == list(range(41, 51))
+    assert cache._bytes <= limit
     assert [entry_id for entry_id, _ in cache.many(list(range(1, 51)))] == list(range(1, 51))
-    assert len(cache._items) <= 10
-    assert cache._bytes <= 10 * one
+    assert cache._bytes <= limit
+    assert cache.has(50) or cache._bytes == 0
+    assert len(cache._group_of) == sum(len(group.places) for group in cache._groups.values())
 
 
 async def test_the_queue_is_limited_in_bytes_and_what_is_dropped_is_counted(

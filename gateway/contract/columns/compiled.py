@@ -1,4 +1,4 @@
-"""The kernel `scan.scan`, compiled with numba once somebody asked for it and numba is installed.
+"""The kernel in `scan`, compiled with numba once somebody asked for it and numba is installed.
 
 Nothing here is compiled by itself: a gateway has no numba, and a collector must not stop receiving for the
 seconds that a first compilation takes. `warm` is called beside other work; until it has returned the plain
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from gateway.contract.columns import scan
 from gateway.contract.decode import COLUMNS
 
-Kernel: TypeAlias = Callable[..., tuple[int, int]]
+Count: TypeAlias = Callable[..., int]
+Scan: TypeAlias = Callable[..., tuple[int, int]]
 
 _INNER: Final = (
     "read_varint",
@@ -39,11 +40,11 @@ _INNER: Final = (
 )
 """Callees before their callers."""
 
-_made: list[Kernel] = []
+_made: list[tuple[Count, Scan]] = []
 
 
-def ready() -> Kernel | None:
-    """The compiled kernel, None while there is none."""
+def ready() -> tuple[Count, Scan] | None:
+    """The compiled `scan.count` and `scan.scan`, None while there are none."""
     return _made[0] if _made else None
 
 
@@ -61,7 +62,7 @@ def warm() -> bool:
         function = namespace[name]
         # Arrays are borrowed throughout: counting references would take longer than the reading.
         options: dict[str, Any] = {"nogil": True, "_nrt": False, "error_model": "numpy"}
-        options["forceinline"] = name != "scan"
+        options["forceinline"] = name in _INNER
         copy = types.FunctionType(function.__code__, namespace, function.__name__)
         try:
             return njit(cache=True, **options)(copy)
@@ -70,10 +71,12 @@ def warm() -> bool:
 
     for name in _INNER:
         namespace[name] = compile_one(name)
-    kernel: Kernel = compile_one("scan")
-    raw, facts = np.frombuffer(b"\0", np.uint8), np.zeros((0, scan.FACTS), np.int64)
-    kernel(raw, np.zeros(1, np.int64), room(rows=1, texts=1), scratch(), facts)
-    _made.append(kernel)
+    count: Count = compile_one("count")
+    kernel: Scan = compile_one("scan")
+    raw, offsets = np.frombuffer(b"\0", np.uint8), np.zeros(1, np.int64)
+    rows = count(raw, offsets)
+    kernel(raw, offsets, room(rows=rows, texts=1), scratch(), np.zeros((0, scan.FACTS), np.int64))
+    _made.append((count, kernel))
     return True
 
 

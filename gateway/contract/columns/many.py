@@ -26,10 +26,9 @@ Texts: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 NO_TEXTS: Final[Texts] = ((), (), ())
 ALL_GOOD: Final[Texts] = ((), (), ("",))
 _MASK: Final = (1 << 64) - 1
-_ROW_BYTES_MIN: Final = 6
-"""Bytes of the shortest metric that the kernel takes: tag and length, a name or alias, a time."""
 _TEXT_BYTES_MIN: Final = 8
 _TEXTS_SPARE: Final = 4
+"""Room for texts: one in 8 bytes and some a payload. What needs more is left to the plain decoder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,6 +55,8 @@ class Columns:
     """What the plain decoder read, by payload."""
     _raw: bytes
     _facts: NDArray[np.int64]
+    _said: list[list[int]]
+    """The same, quicker to take one number from."""
     _texts: NDArray[np.int64]
     _text_start: NDArray[np.int64]
 
@@ -82,18 +83,24 @@ class Columns:
         known = self.plain.get(at)
         if isinstance(known, Data):
             return known.block.names, known.block.strings, known.block.reasons
-        first, end = int(self._text_start[at]), int(self._text_start[at + 1])
-        if first == end:
+        if not self._said[at][scan.TEXTS]:
             return NO_TEXTS
-        if end - first == 1 and self._texts[first, scan.TEXT_BYTES] == 0 and self._is_reason(first):
+        first, end = int(self._text_start[at]), int(self._text_start[at + 1])
+        if end - first == 1 and self._is_good(first):
             return ALL_GOOD
         found: tuple[list[str], list[str], list[str]] = ([], [], [])
         for begin, size, kind, _ in self._texts[first:end].tolist():
             found[kind].append(self._raw[begin : begin + size].decode())
         return tuple(found[0]), tuple(found[1]), tuple(found[2])
 
-    def _is_reason(self, text: int) -> bool:
-        return bool(self._texts[text, scan.TEXT_KIND] == scan.REASON)
+    def _is_good(self, text: int) -> bool:
+        _, size, kind, _ = self._texts[text].tolist()
+        return bool(size == 0 and kind == scan.REASON)
+
+    def span(self, at: int) -> tuple[int, int, int] | None:
+        """(t_min_ms, t_max_ms, readings) of one payload, None without readings."""
+        said = self._said[at]
+        return (said[scan.T_MIN], said[scan.T_MAX], said[scan.ROWS]) if said[scan.ROWS] else None
 
     def block(self, at: int) -> Block:
         """The readings of one payload; its columns are views. Raises PayloadError."""
@@ -116,7 +123,7 @@ class Columns:
         known = self.plain.get(at)
         if known is not None:
             return known.segment_text if isinstance(known, Data) else None
-        begin, size = self._facts[at, scan.SEGMENT_AT : scan.SEGMENT_BYTES + 1].tolist()
+        begin, size = self._said[at][scan.SEGMENT_AT : scan.SEGMENT_BYTES + 1]
         return self._raw[begin : begin + size].decode() if size else None
 
     def segment(self, at: int) -> SegmentId | None:
@@ -125,14 +132,14 @@ class Columns:
         if known is not None:
             return known.segment if isinstance(known, Data) else None
         text = self.segment_text(at)
-        return text if text is None else SegmentId(text[:16], int(self.number[at]), text[-64:])
+        return text if text is None else SegmentId(text[:16], self._said[at][scan.NUMBER], text[-64:])
 
     def clock_text(self, at: int) -> str | None:
         """`Outbox/Clock` as sent."""
         known = self.plain.get(at)
         if known is not None:
             return known.clock_text if isinstance(known, Data) else None
-        begin, size = self._facts[at, scan.CLOCK_AT : scan.CLOCK_BYTES + 1].tolist()
+        begin, size = self._said[at][scan.CLOCK_AT : scan.CLOCK_BYTES + 1]
         return self._raw[begin : begin + size].decode() if size >= 0 else None
 
     def seq(self, at: int) -> int | None:
@@ -140,7 +147,7 @@ class Columns:
         known = self.plain.get(at)
         if known is not None:
             return known.seq if isinstance(known, Data) else None
-        has, value = self._facts[at, scan.HAS_SEQ : scan.SEQ + 1].tolist()
+        has, value = self._said[at][scan.HAS_SEQ : scan.SEQ + 1]
         return value & _MASK if has else None
 
     def data(self, at: int) -> Data:
@@ -149,7 +156,7 @@ class Columns:
         if isinstance(known, Data):
             return known
         block = self.block(at)
-        has, sent = self._facts[at, scan.HAS_SENT : scan.SENT + 1].tolist()
+        has, sent = self._said[at][scan.HAS_SENT : scan.SENT + 1]
         segment, clock = self.segment(at), self.clock_text(at)
         return Data(
             sent_ms=sent & _MASK if has else None,
@@ -166,22 +173,23 @@ class Columns:
 
 def decode_many(payloads: Sequence[bytes]) -> Columns:
     """Every payload as `decode_data` reads it, in one go where the kernel is compiled (`warm`)."""
-    kernel = compiled.ready()
+    kernels = compiled.ready()
     n = len(payloads)
     facts = np.zeros((n, scan.FACTS), np.int64)
-    raw = scan.NOT_A_NUMBER + b"".join(payloads) if kernel else b""
-    texts, rows = np.zeros((0, scan.TEXT_COLUMNS), np.int64), 0
+    raw = scan.NOT_A_NUMBER + b"".join(payloads) if kernels else b""
+    texts = np.zeros((0, scan.TEXT_COLUMNS), np.int64)
     columns: list[NDArray[Any]] = [np.zeros(0, dtype) for dtype in COLUMNS]
-    if kernel is not None:
-        offsets = np.fromiter(
-            accumulate(map(len, payloads), initial=len(scan.NOT_A_NUMBER)), np.int64, count=n + 1
-        )
+    if kernels is not None:
+        count, scan_all = kernels
+        sizes = accumulate(map(len, payloads), initial=len(scan.NOT_A_NUMBER))
+        offsets = np.fromiter(sizes, np.int64, count=n + 1)
+        letters = np.frombuffer(raw, np.uint8)
+        rows = count(letters, offsets)
         room = compiled.room(
-            rows=len(raw) // _ROW_BYTES_MIN + 1, texts=len(raw) // _TEXT_BYTES_MIN + _TEXTS_SPARE * n + 1
+            rows=rows, texts=min(len(raw) // _TEXT_BYTES_MIN + _TEXTS_SPARE * n, 3 * rows) + 1
         )
-        rows, count = kernel(np.frombuffer(raw, np.uint8), offsets, room, compiled.scratch(), facts)
-        *columns, texts = room
-        columns, texts = [column[:rows] for column in columns], texts[:count]
+        rows, found = scan_all(letters, offsets, room, compiled.scratch(), facts)
+        columns, texts = [column[:rows] for column in room[:-1]], room[-1][:found].copy()
     made = _columns(columns, raw=raw, facts=facts, texts=texts, plain={})
     slow = facts[:, scan.OK] == 0
     slow[facts[:, scan.FOREIGN_LETTERS] != 0] |= True
@@ -228,6 +236,7 @@ def _columns(
         plain=plain,
         _raw=raw,
         _facts=facts,
+        _said=facts.tolist(),
         _texts=texts,
         _text_start=_starts(facts[:, scan.TEXTS]),
     )

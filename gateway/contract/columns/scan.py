@@ -60,10 +60,7 @@ M_PROPS_AT: Final = 7
 M_PROPS_BYTES: Final = 8
 M_HAS_TIME: Final = 9
 M_SIZE: Final = 10
-U_ALIAS: Final = 0
-U_TIME: Final = 1
-U_BITS: Final = 2
-U_SIZE: Final = 3
+U_ALIAS, U_TIME, U_BITS, U_SIZE = 0, 1, 2, 3
 
 # The properties read last, kept from metric to metric: they are equal as a rule.
 P_AT: Final = 0
@@ -468,6 +465,21 @@ def read_payload(raw: A, at: A, end: A, row: A, count: A, out: A, m: A, u: A, p:
         row += 1
     fact[OK], fact[ROWS] = 1, row - first
     return True, count
+
+
+def count(raw: A, offsets: A) -> Any:
+    """How many metrics these payloads hold at most, as far as `scan` goes into them."""
+    metrics = 0
+    for i in range(len(offsets) - 1):
+        at, end = offsets[i], offsets[i + 1]
+        while 0 <= at < end and raw[at] in (0x08, 0x12, 0x18):
+            if raw[at] == 0x12:
+                metrics += 1
+                at, size = read_length(raw, at + 1, end)
+                at += size
+            else:
+                _, at = read_varint(raw, at + 1, end)
+    return metrics
 
 
 def scan(raw: A, offsets: A, out: A, work: A, facts: A) -> Any:
