@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, cast
@@ -34,6 +35,7 @@ from collector.store.ledger.cuts import Cut
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection, seen_by
 from collector.store.served import LedgerReadings
+from gateway.contract.columns import warm
 
 GRACE_S: Final = 2
 """How long open requests may take to end when the collector stops."""
@@ -86,6 +88,8 @@ class Collector:
         config, data_dir = self.config, self.config.collector.data_dir
         live = LiveBoard()
         stack.enter_context(held(data_dir))
+        # Compiled beside everything else: until it is done payloads are decoded the plain way.
+        threading.Thread(target=warm, name="warm", daemon=True).start()
         path = data_dir / "projection.db"
         ledger = await asyncio.to_thread(
             lambda: Ledger.open(data_dir / LEDGER_NAME, now_ns=self._now_ns, seen=seen_by(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from collector.ingest.sort import Arrival, Sorted, Sorter
 from collector.store.ledger import EntryKind
 from collector.store.live import LiveBoard, Tally
 from gateway.contract import codec
+from gateway.contract.columns import Columns
 from gateway.contract.topics import Topic
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.ledgers import Stores
@@ -34,11 +35,11 @@ class FailsOn(Sorter):
         super().__init__(set(), is_refused=lambda key, number: False)
         self._culprits = culprits
 
-    def sort(self, arrival: Arrival) -> Sorted | None:
-        if arrival.payload in self._culprits:
+    def sort_all(self, arrivals: Sequence[Arrival]) -> tuple[list[Sorted | None], Columns]:
+        if any(arrival.payload in self._culprits for arrival in arrivals):
             msg = "nobody foresaw this"
             raise ZeroDivisionError(msg)
-        return super().sort(arrival)
+        return super().sort_all(arrivals)
 
 
 async def committed(
