@@ -176,6 +176,20 @@ class Sender:
             await self.process.wait()
 
 
+async def start_all(
+    folder: Path, broker: str, *, nodes: list[str], readings: int, processes: int
+) -> list[Sender]:
+    """These gateways in so many processes, with so many readings altogether; returns when all are full."""
+    segments = max(1, readings // len(nodes) // walks.READINGS_PER_SEGMENT)
+    share = -(-len(nodes) // processes)
+    senders = [
+        await Sender.start(folder, broker, nodes=nodes[at : at + share], segments=segments)
+        for at in range(0, len(nodes), share)
+    ]
+    await asyncio.gather(*(sender.filled() for sender in senders))
+    return senders
+
+
 def main() -> int:
     """The command line of one process of gateways."""
     parser = argparse.ArgumentParser()

@@ -87,13 +87,21 @@ class Site:
 
     async def start(self) -> None:
         """Returns when the collector is ready and on the broker."""
+        await self.start_broker()
+        await self.start_collector()
+
+    async def start_broker(self) -> None:
+        """Returns when it takes connections."""
         path = program("mosquitto")
         if path is None:
             raise CommandError(
                 "there is no mosquitto here", hint="apt install mosquitto", code=Exit.UNREACHABLE
             )
         await self.children.start("mosquitto", [path, "-c", str(self.folder / "mosquitto.conf")])
-        await self.start_collector()
+        async with asyncio.timeout(READY_S):
+            while not await self._accepts():
+                self.children.require_alive()
+                await asyncio.sleep(0.05)
 
     async def start_collector(self) -> Child:
         """Returns when it is ready."""
@@ -104,6 +112,14 @@ class Site:
                 self.children.require_alive()
                 await asyncio.sleep(0.1)
         return child
+
+    async def _accepts(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(HOST, self.broker_port)
+        except OSError:
+            return False
+        writer.close()
+        return True
 
     async def is_ready(self) -> bool:
         """Whether /readyz says so."""
@@ -128,6 +144,17 @@ class Site:
             raise CommandError(f"the collector refused {path}: {answer.status_code} {answer.text[:500]}")
         document: dict[str, Any] = answer.json()
         return document
+
+    async def items(self, path: str) -> list[dict[str, Any]]:
+        """A list over all its pages."""
+        found: list[dict[str, Any]] = []
+        more: dict[str, str] = {}
+        while True:
+            page = await self.get(path, **more)
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            more = {"cursor": page["next"]}
 
     async def metrics(self) -> dict[str, float]:
         """Every figure of /metrics that has no labels."""

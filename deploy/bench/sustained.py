@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from deploy.bench import walks
 from deploy.bench.machine import Cpu
-from deploy.bench.senders import POINTS, TELL_S, Sender
+from deploy.bench.senders import POINTS, TELL_S, Sender, start_all
 from deploy.bench.site import Cursors, Site
 
 LOOK_S: Final = 1.0
@@ -41,11 +41,6 @@ class Load:
         """Names of the gateways."""
         return [f"gw-{number:02d}" for number in range(self.outboxes)]
 
-    @property
-    def segments(self) -> int:
-        """In each outbox."""
-        return max(1, self.readings // self.outboxes // walks.READINGS_PER_SEGMENT)
-
 
 @dataclass
 class Run:
@@ -62,7 +57,13 @@ class Run:
         site = Site(self.folder)
         try:
             await site.start()
-            filled = await self._fill(site)
+            self.senders = await start_all(
+                self.folder,
+                site.broker_url,
+                nodes=self.load.nodes,
+                readings=self.load.readings,
+                processes=self.load.processes,
+            )
             cpu = Cpu({"collector": site.pid("collector"), "mosquitto": site.pid("mosquitto")})
             cpu.pids |= {f"gateways-{n}": one.process.pid for n, one in enumerate(self.senders, start=1)}
             began = time.monotonic()
@@ -82,7 +83,7 @@ class Run:
             return {
                 "seconds": round(seconds, 2),
                 "outboxes": self.load.outboxes,
-                "readings_filled": filled,
+                "readings_filled": sum(sender.readings for sender in self.senders),
                 "drained_early": drained,
                 "receipted": round(receipted),
                 "receipted_per_s": round(receipted / seconds),
@@ -99,16 +100,6 @@ class Run:
             for sender in self.senders:
                 await sender.end()
             await site.stop()
-
-    async def _fill(self, site: Site) -> int:
-        share = -(-self.load.outboxes // self.load.processes)
-        nodes = self.load.nodes
-        for at in range(0, len(nodes), share):
-            part = nodes[at : at + share]
-            self.senders.append(
-                await Sender.start(self.folder, site.broker_url, nodes=part, segments=self.load.segments)
-            )
-        return sum(await asyncio.gather(*(sender.filled() for sender in self.senders)))
 
     async def _send(self, site: Site, began: float, cpu: Cpu) -> float:
         """Until the time is over or nothing is left; when that was, on the monotonic clock."""

@@ -244,7 +244,7 @@ def _alike(body: bytes, at: int, stride: int) -> int:
     if rows < bulk.ROWS_MIN or body[at + stride : at + stride + 2] != body[at : at + 2]:
         return min(rows, 1)
     heads = np.frombuffer(body, np.uint8, rows * stride, at).reshape(rows, stride)[:, :2]
-    other = np.flatnonzero((heads != heads[0]).any(axis=1))
+    other = np.flatnonzero((heads[:, 0] != heads[0, 0]) | (heads[:, 1] != heads[0, 1]))
     return int(other[0]) if len(other) else rows
 
 

@@ -36,6 +36,13 @@ async def test_a_quick_run_gives_every_figure_but_the_peers(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["commit", "drain"])
+async def test_the_other_measurements_run(tmp_path: Path, name: str) -> None:
+    done = await telomere("bench", name, "--quick", "--json", "--dir", str(tmp_path), timeout_s=50)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["good"] is True
+
+
 def test_the_page_gets_the_figures_between_its_marks(tmp_path: Path) -> None:
     target = tmp_path / "page.md"
     target.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", encoding="utf-8")

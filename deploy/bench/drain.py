@@ -1,28 +1,27 @@
-"""How a great outbox drains: memory, lateness of live readings meanwhile, rate.
+"""`telomere bench drain`: how a great outbox drains: memory, lateness of live readings meanwhile, rate.
 
-Run as `python -m tests.bench.drain --readings 10000000`. A real outbox is filled, then a gateway process
-(outbox and uplink, with a device that goes on measuring) drains it through a real mosquitto to a host
-that receipts every segment; with `--collector` the host is the real collector in a process of its own.
-The gateway's resident memory is sampled into a CSV. Exit 1 when memory grew or live readings were late.
+A real outbox is filled, then a gateway process (outbox and uplink, with a device that goes on measuring)
+drains it through a real mosquitto to a host that receipts every segment, or with `collector` to the real
+collector. The gateway's resident memory is sampled. `good` is false when memory grew, live readings were
+late or one is missing.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from deploy.bench.machine import environment
+from deploy.bench.site import Site
+from deploy.demo.children import module
 from gateway.contract.births import MetricBirth
 from gateway.contract.codec import ACKNOWLEDGE_METRIC, decode_data, encode_command, peek_segment
 from gateway.contract.reading import Block, Field, Kind
@@ -36,9 +35,7 @@ from gateway.outbox.store import Outbox
 from gateway.uplink.config import UplinkConfig
 from gateway.uplink.drain import Uplink
 from gateway.uplink.messages import Births, DeviceBirths
-from tests.brokers import Mosquitto
 
-ROOT: Final = Path(__file__).parents[2]
 GROUP, NODE, DEVICE, LIVE = "bench", "gw-1", "BR-01", "BR-02"
 PER_SEGMENT: Final = 500
 LIVE_READINGS: Final = 50
@@ -47,10 +44,25 @@ RSS_GROWTH_MB_MAX: Final = 32.0
 """Flat: between the time the window has filled once and the end."""
 SAMPLE_S: Final = 0.5
 COMMITS_MAX: Final = 16
+BACKLOG_PER_S: Final = 100_000_000
+"""As good as no limit."""
 POINTS: Final = {
     device: PointBinding(device, "temperature", Kind.F64, "Cel", 100, "bench@1 00")
     for device in (DEVICE, LIVE)
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How much lies in the outbox, and who receipts."""
+
+    readings: int = 10_000_000
+    collector: bool = False
+
+    @classmethod
+    def quick(cls) -> Options:
+        """Whether it works."""
+        return cls(readings=50_000)
 
 
 def block(alias: int, start_ms: int, step_ms: int, count: int, draw: np.random.Generator) -> Block:
@@ -92,7 +104,7 @@ def fill(path: Path, readings: int) -> int:
 # -- the gateway's process
 
 
-async def gateway(path: Path, url: str, cap: int) -> None:
+async def gateway(path: Path, url: str) -> None:
     """Drain, and measure live once a second, until nothing is left; then one line of figures."""
     with Outbox.open(path, now_ns=time.time_ns) as outbox:
         aliases = outbox.bind(list(POINTS.values()))
@@ -106,7 +118,7 @@ async def gateway(path: Path, url: str, cap: int) -> None:
             for device, p in POINTS.items()
         )
         births = Births(agent_version="bench", config_hash="c", limits_hash="l", devices=devices)
-        config = UplinkConfig(broker=url, backlog_readings_per_s_max=cap)
+        config = UplinkConfig(broker=url, backlog_readings_per_s_max=BACKLOG_PER_S)
         uplink = Uplink(config=config, group=GROUP, node=NODE, outbox=outbox, births=lambda: births)
         stop = asyncio.Event()
         running = asyncio.create_task(uplink.run(stop))
@@ -121,11 +133,8 @@ async def gateway(path: Path, url: str, cap: int) -> None:
 
 async def _measure_until_drained(outbox: Outbox, uplink: Uplink, alias: int) -> None:
     draw = np.random.default_rng(2)
-    nothing = asyncio.Event()
     while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await nothing.wait()
+        await asyncio.sleep(1.0)
         now_ms = time.time_ns() // 10**6
         live = block(alias, now_ms - 980, 20, LIVE_READINGS, draw)
         await asyncio.to_thread(outbox.append, [Draft(LIVE, live, clock(now_ms))])
@@ -189,25 +198,6 @@ class Host:
         self.link.publish(topic, encode_command(ACKNOWLEDGE_METRIC, text, 0))
 
 
-@contextlib.contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[str]]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield child
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            child.wait(10)
-        assert child.stdout is not None
-        child.stdout.close()
-
-
 def rss_mb(pid: int) -> float:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
@@ -221,10 +211,6 @@ class Samples:
     """Seconds, resident MB, segments that arrived."""
 
     rows: list[tuple[float, float, int]] = field(default_factory=list)
-
-    def write(self, path: Path) -> None:
-        lines = ["seconds,rss_mb,segments"] + [f"{t:.1f},{rss:.1f},{n}" for t, rss, n in self.rows]
-        path.write_text("\n".join(lines) + "\n", "utf-8")
 
     def chart(self, width: int = 60, height: int = 8) -> str:
         """Resident memory over time, from 0, as text."""
@@ -241,47 +227,46 @@ class Samples:
         )
 
 
-async def _sample(child: subprocess.Popen[str], host: Host, samples: Samples) -> None:
+async def _sample(child: asyncio.subprocess.Process, host: Host, samples: Samples) -> None:
     started = time.monotonic()
-    nothing = asyncio.Event()
-    while child.poll() is None:
+    while child.returncode is None:
         samples.rows.append((time.monotonic() - started, rss_mb(child.pid), len(host.numbers)))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SAMPLE_S / 5 if len(samples.rows) < 20 else SAMPLE_S):
-                await nothing.wait()
+        await asyncio.sleep(SAMPLE_S / 5 if len(samples.rows) < 20 else SAMPLE_S)
         if host.pending:
             host.receipt()
 
 
-async def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+async def measure(folder: Path, options: Options) -> dict[str, Any]:
     """Fill, drain, and the figures."""
-    broker = Mosquitto(folder)
-    await broker.start()
+    site = Site(folder)
+    made_on = environment()
     began = time.monotonic()
-    segments = await asyncio.to_thread(fill, folder / "outbox.db", args.readings)
+    segments = await asyncio.to_thread(fill, folder / "outbox.db", options.readings)
     filled_s = time.monotonic() - began
-    host = Host(broker.broker, receipting=not args.collector)
+    host = Host(Broker.parse(site.broker_url), receipting=not options.collector)
     samples = Samples()
-    with contextlib.ExitStack() as stack:
-        if args.collector:
-            collector = stack.enter_context(
-                process("tests.collectors", str(folder / "collector"), broker.url)
-            )
-            assert collector.poll() is None
+    child: asyncio.subprocess.Process | None = None
+    try:
+        await (site.start() if options.collector else site.start_broker())
         await host.connect()
-        child = stack.enter_context(
-            process("tests.bench.drain", "--gateway", str(folder / "outbox.db"), broker.url, str(args.cap))
+        words = (str(folder / "outbox.db"), site.broker_url)
+        child = await asyncio.create_subprocess_exec(
+            *module("deploy.bench.drain", *words), stdout=asyncio.subprocess.PIPE, start_new_session=True
         )
         await _sample(child, host, samples)
         assert child.stdout is not None
-        said = json.loads(child.stdout.read() or "{}")
+        said = json.loads(await child.stdout.read() or b"{}")
         assert child.returncode == 0, f"the gateway ended with {child.returncode}"
-    if host.link is not None:
-        await host.link.close()
-    await broker.stop()
-    samples.write(args.csv)
-    print(samples.chart())
-    return figures(samples, host, said, segments=segments, filled_s=filled_s)
+    finally:
+        if child is not None and child.returncode is None:
+            child.kill()
+            await child.wait()
+        if host.link is not None:
+            await host.link.close()
+        await site.stop()
+    found = figures(samples, host, said, segments=segments, filled_s=filled_s)
+    print(samples.chart(), file=sys.stderr)
+    return {**found, "environment": made_on, "rss_mb": [round(rss, 1) for _, rss, _ in samples.rows]}
 
 
 def figures(
@@ -291,7 +276,10 @@ def figures(
     settled = [rss for _, rss, n in samples.rows if rss and n >= segments // 8] or [0.0]
     drain_s = host.last_at - host.first_at
     late = sorted(host.late_s) or [0.0]
+    growth = max(settled) - settled[0]
+    missing = said.get("last", 0) - len(host.numbers & set(range(1, said.get("last", 0) + 1)))
     return {
+        "good": growth <= RSS_GROWTH_MB_MAX and late[-1] <= LIVE_LATE_S_MAX and not missing,
         "readings": segments * PER_SEGMENT,
         "segments": segments,
         "filled_s": round(filled_s, 1),
@@ -305,32 +293,17 @@ def figures(
         "live_late_s_p50": round(late[len(late) // 2], 3),
         "live_late_s_max": round(late[-1], 3),
         "duplicates": host.duplicates,
-        "missing": said.get("last", 0) - len(host.numbers & set(range(1, said.get("last", 0) + 1))),
+        "missing": missing,
         "sent": said.get("sent", 0),
         "left": said.get("depth", 0),
     }
 
 
 def main() -> int:
-    """Prints the figures; 1 when the promise was not kept."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--readings", type=int, default=1_000_000)
-    parser.add_argument("--cap", type=int, default=100_000_000, help="backlog_readings_per_s_max")
-    parser.add_argument("--collector", action="store_true", help="receipts come from the real collector")
-    parser.add_argument("--csv", type=Path, default=Path("drain.csv"))
-    parser.add_argument("--dir", type=Path, default=None, help="where the files are made")
-    parser.add_argument("--gateway", nargs=3, metavar=("FILE", "URL", "CAP"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.gateway:
-        asyncio.run(gateway(Path(args.gateway[0]), args.gateway[1], int(args.gateway[2])))
-        return 0
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix="drain-") as folder:
-        found = asyncio.run(measure(Path(folder), args))
-    print(json.dumps(found, indent=1))
-    flat = found["rss_mb_max"] - found["rss_mb_first"] <= RSS_GROWTH_MB_MAX
-    kept = flat and found["live_late_s_max"] <= LIVE_LATE_S_MAX and not found["missing"]
-    print("kept" if kept else "NOT KEPT: memory must stay flat, live readings at most 2 s late, none missing")
-    return 0 if kept else 1
+    """The gateway's process: outbox and broker are given."""
+    path, url = sys.argv[1:]
+    asyncio.run(gateway(Path(path), url))
+    return 0
 
 
 if __name__ == "__main__":
