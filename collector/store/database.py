@@ -58,6 +58,7 @@ def open_writer(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     for pragma in (
+        "auto_vacuum = INCREMENTAL",  # takes effect in a new file only
         "journal_mode = WAL",
         "synchronous = FULL",
         f"journal_size_limit = {WAL_BYTES_MAX}",

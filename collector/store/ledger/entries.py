@@ -34,11 +34,18 @@ CREATE TABLE IF NOT EXISTS settled (
 CREATE INDEX IF NOT EXISTS settled_id ON settled (id);
 CREATE TABLE IF NOT EXISTS repeat (
   grp TEXT, node TEXT, epoch TEXT, n INTEGER NOT NULL, PRIMARY KEY (grp, node, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS archive (
+  first INTEGER PRIMARY KEY, last INTEGER NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL,
+  sha256 TEXT NOT NULL, payload_bytes INTEGER NOT NULL, made_at INTEGER NOT NULL);
 """
 COLUMNS: Final = (
     "id, kind, grp, node, device, epoch, number, digest, attempt, t_min_ms, t_max_ms, n,"
     " received_at, known_at"
 )
+
+
+PAYLOAD_BYTES: Final = "CASE typeof(payload) WHEN 'integer' THEN payload ELSE length(payload) END"
+"""A payload that lies in an archive file has left its length in its place."""
 
 
 class EntryKind(StrEnum):
@@ -100,7 +107,9 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the ledger; `payload` is empty when it was not asked for."""
+    """A row of the ledger; `payload` is empty when it was not asked for, or `lost`: why its archive file
+    does not give it.
+    """
 
     id: int
     kind: EntryKind
@@ -117,6 +126,7 @@ class Entry:
     received_ns: int
     known_ns: int
     payload: bytes = b""
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from typing import Final, ParamSpec, Self, TypeVar
 import apsw
 
 from collector.registry.anchor import Anchor, End
+from collector.store.archive.file import Sealed
 from collector.store.database import bound_wal, immediate, open_writer, query, query_one
-from collector.store.ledger import cuts, junk
+from collector.store.ledger import cuts, junk, releasing
 from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import (
     COLUMNS,
@@ -107,9 +108,22 @@ class Ledger(LedgerReading):
         """Persist one small fact beside the entries. Blocks."""
         self.submit(self._remember, key, value).result()
 
+    def seal(self, sealed: Sealed) -> None:
+        """Note a finished, verified archive file; its payloads are still here too. Blocks."""
+        self.submit(releasing.seal, self._connection, sealed, made_ns=self._now_ns()).result()
+
+    def release(self) -> int:
+        """Let go of some payloads that lie in archive files: how many, 0 when all are gone. Blocks."""
+        return self.submit(releasing.release, self._connection, self._path).result()
+
+    def give_back(self) -> int:
+        """Give some free pages back to the disk: how many, 0 when few enough are left. Blocks."""
+        return self.submit(releasing.give_back, self._connection, self._path).result()
+
     def close(self) -> None:
         """Finish what was submitted, then close every connection."""
         self._writer.shutdown(wait=True)
+        self.archive.close()
         self._readers.close()
         self._connection.close()
         self._anchor.close()

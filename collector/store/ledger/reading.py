@@ -10,10 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from collector.store.database import Readers, query_one
+from collector.store.archive.file import FOLDER, Sealed
+from collector.store.archive.ranges import Archive
+from collector.store.database import Readers, Row, query_one
 from collector.store.ledger import cuts, junk
 from collector.store.ledger.cuts import Cut
-from collector.store.ledger.entries import COLUMNS, RESTORES_KEY, Entry, EntryKind, Restored, entry_of
+from collector.store.ledger.entries import (
+    COLUMNS,
+    PAYLOAD_BYTES,
+    RESTORES_KEY,
+    Entry,
+    EntryKind,
+    Restored,
+    entry_of,
+)
 from gateway.contract.receipts import Range
 
 PAYLOADS_PER_QUERY: Final = 256
@@ -26,11 +36,20 @@ class LedgerReading:
     def __init__(self, path: Path) -> None:
         self._readers = Readers(path)
         self._last_id = 0
+        self.archive = Archive(path.parent / FOLDER, listed=self.archived)
 
     def recall(self, key: str) -> str | None:
         """A fact given to `remember`."""
         rows = self._readers.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
+
+    def archived(self) -> list[Sealed]:
+        """The archive files that hold payloads of this ledger, by first entry."""
+        rows = self._readers.rows(
+            "SELECT name, first, last, bytes, sha256, payload_bytes FROM archive ORDER BY first"
+        )
+        names = ("name", "first", "last", "bytes", "sha256", "payload_bytes")
+        return [Sealed(**dict(zip(names, row, strict=True))) for row in rows]
 
     def restores(self) -> list[Restored]:
         """Every time this ledger was put back from a backup, oldest first."""
@@ -53,14 +72,14 @@ class LedgerReading:
             f"SELECT {columns} FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608
             (after, self._last_id if upto is None else upto, limit),
         )
-        return [entry_of(row) for row in rows]
+        return self._whole(rows) if payload else [entry_of(row) for row in rows]
 
     def within(self, *, after: int, limit: int, bytes_max: int) -> int:
         """The last id such that the entries after `after` up to it are at most `limit` and their payloads at
         most `bytes_max`, the first one always; `after` without any.
         """
         rows = self._readers.rows(
-            "SELECT id, length(payload) FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            f"SELECT id, {PAYLOAD_BYTES} FROM entry WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608
             (after, self._last_id, limit),
         )
         last = after
@@ -108,7 +127,7 @@ class LedgerReading:
             " AND grp = ? AND node = ? AND epoch = ? AND number = ? AND id < ? ORDER BY id",
             (group, node, epoch, number, below),
         )
-        return [entry_of(row) for row in rows]
+        return self._whole(rows)
 
     def first_copies(self, *, group: str, node: str, epoch: str, numbers: Range, below: int) -> list[Entry]:
         """The first entry with id < `below` of each segment number in a range, without payloads."""
@@ -120,7 +139,7 @@ class LedgerReading:
         return [entry_of(row[:-1]) for row in rows]
 
     def payloads(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """Payloads by id, in short snapshots."""
+        """Payloads by id, in short snapshots. Raises ArchiveError for one that its archive does not give."""
         out: dict[int, bytes] = {}
         for start in range(0, len(ids), PAYLOADS_PER_QUERY):
             part = ids[start : start + PAYLOADS_PER_QUERY]
@@ -129,8 +148,24 @@ class LedgerReading:
                 f"SELECT id, payload FROM entry WHERE id IN ({marks})",  # noqa: S608 (only marks)
                 tuple(part),
             )
-            out.update(dict(rows))
+            away = [row[0] for row in rows if isinstance(row[1], int)]
+            out.update(row for row in rows if not isinstance(row[1], int))
+            out.update(self.archive.payloads(away))
         return out
+
+    def _whole(self, rows: Sequence[Row]) -> list[Entry]:
+        """Rows with their payloads, wherever these are."""
+        away = [row[0] for row in rows if isinstance(row[-1], int)]
+        if not away:
+            return [entry_of(row) for row in rows]
+        found, lost = self.archive.readable(away)
+        reasons = {entry_id: str(error) for entry_id, error in lost.items()}
+        return [
+            entry_of((*row[:-1], found.get(row[0], b""), reasons.get(row[0], "")))
+            if isinstance(row[-1], int)
+            else entry_of(row)
+            for row in rows
+        ]
 
     def numbers_after(self, after: int) -> list[tuple[str, str, str, int, EntryKind]]:
         """(group, node, epoch, number, kind) of every numbered entry with id > `after`."""

@@ -1,0 +1,1 @@
+"""Old ranges of the ledger in compressed files that never change."""
