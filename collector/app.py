@@ -21,6 +21,7 @@ from uvicorn._types import ASGIApplication
 
 from collector.api.services import Position, Services
 from collector.config import CollectorConfig
+from collector.flow.archiving import Archiving
 from collector.flow.follow import Follow
 from collector.flow.project import Projector
 from collector.ingest.commit import Batch, Committer
@@ -129,7 +130,9 @@ class Collector:
             on_ledger_state=session.ledger_state_changed,
         )
         session.attach(committer)
-        for name, work in (("project", follow.run), ("commit", committer.run), ("session", session.run)):
+        archiving = self._archiving(ledger, follow, live)
+        tasks = {"archive": archiving.run, "project": follow.run}
+        for name, work in (tasks | {"commit": committer.run, "session": session.run}).items():
             task = asyncio.create_task(work(stop), name=name)
             task.add_done_callback(lambda done: _failed(done, stop))
             stack.push_async_callback(_finished, task, stop)
@@ -144,6 +147,16 @@ class Collector:
             now_ns=self._now_ns,
             position=lambda: _position(ledger, journal, follow),
             position_at=lambda known_ns: _position_at(known_ns, ledger, journal, follow),
+        )
+
+    def _archiving(self, ledger: Ledger, follow: Follow, live: LiveBoard) -> Archiving:
+        return Archiving(
+            ledger,
+            path=self.config.collector.data_dir / LEDGER_NAME,
+            after_days=self.config.ledger.archive_after_days,
+            sealed=lambda: follow.cursor,
+            live=live,
+            now_ns=self._now_ns,
         )
 
     # --- HTTP -------------------------------------------------------------------------------------

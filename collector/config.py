@@ -121,6 +121,17 @@ class BrokerSection(Section):
         )
 
 
+class LedgerSection(Section):
+    """[ledger]"""
+
+    archive_after_days: float = Field(
+        30,
+        ge=0,
+        le=36_500,
+        description="age at which payloads move into compressed files in data_dir/archive; 0 for never",
+    )
+
+
 class SinkSection(Section):
     """[[sink]]: accepted, not built yet."""
 
@@ -172,6 +183,7 @@ class CollectorConfig(Section):
 
     collector: CollectorSection
     broker: BrokerSection = BrokerSection()
+    ledger: LedgerSection = LedgerSection()
     sink: tuple[SinkSection, ...] = ()
     registry: RegistrySection = RegistrySection()
     http: HttpSection = HttpSection()

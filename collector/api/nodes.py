@@ -130,7 +130,15 @@ async def readyz(services: TheServices) -> JSONResponse:
     """Ready to commit, to receipt and to show, or why not."""
     faults = ready_faults(services)
     status = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
-    return JSONResponse({"status": "not ready" if faults else "ready", "faults": faults}, status_code=status)
+    warnings = [*services.ledger.archive.faults.values(), services.live.archive_fault]
+    return JSONResponse(
+        {
+            "status": "not ready" if faults else "ready",
+            "faults": faults,
+            "warnings": [one for one in warnings if one],
+        },
+        status_code=status,
+    )
 
 
 @probes.get("/metrics")
@@ -161,11 +169,29 @@ class _Figures:
         )
         lag = max(0, services.ledger.last_id() - services.follower.cursor)
         yield GaugeMetricFamily("telomere_ledger_entries", "entries on disk", value=services.ledger.last_id())
+        yield from _of_archive(services)
         yield GaugeMetricFamily("telomere_projection_lag_entries", "committed, not shown yet", value=lag)
         yield GaugeMetricFamily(
             "telomere_broker_connected", "1 while on the broker", value=services.live.broker_connected
         )
         yield from _of_nodes(view for view in services.projection.nodes() if view.current)
+
+
+def _of_archive(services: Services) -> Iterator[Metric]:
+    files = services.ledger.archived()
+    yield GaugeMetricFamily("telomere_ledger_bytes", "size of ledger.db", value=services.ledger.file_bytes())
+    yield GaugeMetricFamily(
+        "telomere_ledger_archived_upto", "last entry in an archive file", value=files[-1].last if files else 0
+    )
+    yield GaugeMetricFamily("telomere_archive_files", "archive files there should be", value=len(files))
+    yield GaugeMetricFamily(
+        "telomere_archive_bytes", "their size on disk", value=sum(one.bytes for one in files)
+    )
+    yield GaugeMetricFamily(
+        "telomere_archive_payload_bytes", "what they hold", value=sum(one.payload_bytes for one in files)
+    )
+    faulty = len(services.ledger.archive.faults) + bool(services.live.archive_fault)
+    yield GaugeMetricFamily("telomere_archive_faults", "files missing or damaged, work failed", value=faulty)
 
 
 def _of_nodes(views: Iterable[NodeView]) -> Iterator[Metric]:

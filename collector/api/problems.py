@@ -23,6 +23,7 @@ from collector.identity.errors import (
     UnacceptableError,
     UnknownIdentityError,
 )
+from collector.store.archive.file import ArchiveError
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +114,11 @@ async def _late(_request: Request, _error: Exception) -> Response:
     return document(HTTPStatus.SERVICE_UNAVAILABLE, "still catching up", detail)
 
 
+async def _unavailable(_request: Request, error: Exception) -> Response:
+    log.error("an archive file does not give what it holds", error=str(error))
+    return document(HTTPStatus.SERVICE_UNAVAILABLE, "not readable now", str(error))
+
+
 async def _fault(request: Request, error: Exception) -> Response:
     log.error("a request failed", method=request.method, path=request.url.path, error=repr(error))
     detail = "the collector failed at this request: the reason is in its log; what was committed is safe"
@@ -127,4 +133,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SignInPausedError, _paused)
     app.add_exception_handler(TimeoutError, _late)
+    app.add_exception_handler(ArchiveError, _unavailable)
     app.add_exception_handler(Exception, _fault)

@@ -32,6 +32,10 @@ BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """Payload bytes a transaction: where segments are large, fewer of them."""
 
 
+class LostPayloadError(Exception):
+    """An entry whose payload lies in an archive file that is missing or damaged."""
+
+
 class Projector:
     """The one writer of projection.db. Used by one thread at a time."""
 
@@ -133,6 +137,8 @@ class Projector:
         )
 
     def _apply(self, entry: Entry, progress: Progress) -> None:
+        if entry.lost:
+            raise LostPayloadError(entry.lost)
         match entry.kind:
             case EntryKind.SEGMENT | EntryKind.FOREIGN:
                 self._data(entry, progress)

@@ -24,6 +24,7 @@ from collector.registry.journal import Journal
 from collector.store.database import held, open_writer, query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, Ledger
+from collector.store.projection import seen_by
 from collector.store.schema import TABLES
 
 PROJECTION_NAME: Final = "projection.db"
@@ -135,7 +136,8 @@ def rebuild(
     with held(data_dir):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
-        ledger = Ledger.open(path, now_ns=now_ns)
+        seen = seen_by(data_dir / PROJECTION_NAME)
+        ledger = Ledger.open(path, now_ns=now_ns, seen=seen)
         try:
             journal = _journal(data_dir, registry_url, now_ns)
             began = time.monotonic()

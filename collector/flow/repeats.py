@@ -9,6 +9,7 @@ from __future__ import annotations
 import apsw
 
 from collector.flow.state import State, Stream
+from collector.store.archive.file import ArchiveError
 from collector.store.database import query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
@@ -67,7 +68,10 @@ class Repeats:
             theirs_stream = self._stream(other)
             if theirs_stream is None:
                 continue
-            block = self._cache.get(other.id).block
+            try:
+                block = self._cache.get(other.id).block
+            except ArchiveError:  # told where archives are watched; what is new must not wait for it
+                continue
             names = _known(theirs_stream, other.device, block)
             low, high = entry.t_min_ms or 0, entry.t_max_ms or 0
             theirs = _contents(block, names, low, high)

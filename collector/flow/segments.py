@@ -14,6 +14,7 @@ from collector.flow.births import Births, session_epoch
 from collector.flow.repeats import Repeats
 from collector.flow.state import Newest, State, Stream
 from collector.flow.told import Told, readings_of
+from collector.store.archive.file import ArchiveError
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
@@ -131,7 +132,9 @@ class Segments:
         stream.waiting = 0
         for entry_id in ids:
             entry = self._ledger.entries(after=entry_id - 1, limit=1, upto=entry_id)[0]
-            data = self._cache.get(entry_id, entry.payload)
+            data = self._again(entry)
+            if data is None:
+                continue
             self._resolve(stream, entry, data.block, progress, below=birth.id)
 
     # --- identity -------------------------------------------------------------------------------
@@ -199,7 +202,9 @@ class Segments:
         previous = self._digests(stream, number, below=since + 1)
         for (entry_id,) in ids:
             entry = self._ledger.entries(after=entry_id - 1, limit=1, upto=entry_id)[0]
-            data = self._cache.get(entry_id, entry.payload)
+            data = self._again(entry)
+            if data is None:
+                continue
             if not any(check_digest(data, previous=one, device=entry.device) for one in previous):
                 self._reject(stream, entry_id, number + 1, since=since, progress=progress)
                 stream.readings -= readings_of(data)
@@ -275,7 +280,15 @@ class Segments:
     def _clock_of(self, entry: Entry) -> Clock | None:
         try:
             return self._cache.get(entry.id, entry.payload).clock
-        except PayloadError:
+        except (PayloadError, ArchiveError):
+            return None
+
+    def _again(self, entry: Entry) -> Data | None:
+        """An older entry that something new speaks of, None when its archive file does not give it."""
+        try:
+            return self._cache.get(entry.id, entry.payload)
+        except ArchiveError as error:
+            self._connection.execute("INSERT OR IGNORE INTO skipped VALUES (?,?)", (entry.id, str(error)))
             return None
 
     # --- content --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import apsw
 
 from collector.flow.state import Move, State, Stream
 from collector.identity.times import ns_of
+from collector.store.archive.file import ArchiveError
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
@@ -301,10 +302,14 @@ class Told:
         if not others:
             return None
         mine = self._content(entry)
-        return next((other for other in others if self._content(other) == mine), None)
+        return next((other for other in others if mine and self._content(other) == mine), None)
 
     def _content(self, entry: Entry) -> str:
-        data = self._cache.get(entry.id, entry.payload or None)
+        """What makes two segments the same one; empty when an archive file does not give it."""
+        try:
+            data = self._cache.get(entry.id, entry.payload or None)
+        except ArchiveError:  # told where archives are watched; what is new must not wait for it
+            return ""
         return digest(
             previous=NO_PREVIOUS,
             epoch="00" * 8,

@@ -61,10 +61,12 @@ class SegmentCache:
                 self._forget(next(iter(self._groups)))
 
     def get(self, entry_id: int, payload: bytes | None = None) -> Data:
-        """One segment. Raises PayloadError when the entry is no segment."""
+        """One segment. Raises PayloadError when the entry is no segment, ArchiveError when its payload lies
+        in an archive file that does not give it.
+        """
         found = self._find(entry_id)
         if found is None:
-            if payload is None:
+            if not payload:
                 payload = self._ledger.payloads([entry_id])[entry_id]
             columns = decode_many([payload])
             found = columns.data(0)

@@ -57,6 +57,8 @@ class LiveBoard:
     ledger_fault: str = ""
     """Why the ledger cannot commit, empty while it can."""
     projection_fault: str = ""
+    archive_fault: str = ""
+    """Why payloads cannot be archived; what is archived already is not concerned."""
 
     def heard(self, node: tuple[str, str], now_ns: int) -> None:
         """A message of this node came. Of too many names those longest silent are forgotten."""

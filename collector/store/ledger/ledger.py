@@ -48,7 +48,6 @@ class Ledger(LedgerReading):
 
     def __init__(self, path: Path, *, now_ns: Callable[[], int], seen: End | None = None) -> None:
         super().__init__(path)
-        self._path = path
         self._now_ns = now_ns
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection = open_writer(path)

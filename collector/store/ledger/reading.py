@@ -34,6 +34,7 @@ class LedgerReading:
     """The questions. `last_id` is kept by the writer: nothing is read that is not committed yet."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._readers = Readers(path)
         self._last_id = 0
         self.archive = Archive(path.parent / FOLDER, listed=self.archived)
@@ -50,6 +51,18 @@ class LedgerReading:
         )
         names = ("name", "first", "last", "bytes", "sha256", "payload_bytes")
         return [Sealed(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def file_bytes(self) -> int:
+        """The size of ledger.db without its write-ahead log."""
+        return self._path.stat().st_size
+
+    def holds_payloads(self, *, first: int, last: int) -> bool:
+        """Whether every payload of these entries is in ledger.db itself."""
+        rows = self._readers.rows(
+            "SELECT 1 FROM entry WHERE id BETWEEN ? AND ? AND typeof(payload) = 'integer' LIMIT 1",
+            (first, last),
+        )
+        return not rows
 
     def restores(self) -> list[Restored]:
         """Every time this ledger was put back from a backup, oldest first."""

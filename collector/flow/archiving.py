@@ -1,0 +1,186 @@
+"""Old payloads leave the ledger for archive files: when, which, and in what order.
+
+Owns the pace. A range is due when it is old enough, no follower of the ledger still has to read it, and it
+fills a file (or has waited long). Its file is made and proved by a process of its own (`archive.build`);
+only then it is noted in the ledger, and only then payloads go, slice by slice between commits. Killed
+anywhere, it goes on where it was. Must not know what is in a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import apsw
+import structlog
+
+from collector.store.archive.build import Order
+from collector.store.archive.file import PART, SUFFIX, Sealed
+from collector.store.ledger import Ledger
+from collector.store.live import LiveBoard
+
+NS_PER_DAY: Final = 86_400_000_000_000
+FILE_ENTRIES_MAX: Final = 65_536
+FILE_BYTES_MAX: Final = 256 << 20
+"""Entries and payload bytes a file: minutes of the fastest site, days of a small one."""
+WAIT_DAYS: Final = 7
+"""A range that does not fill a file waits this much longer, then gets a small one."""
+CHECK_S: Final = 60.0
+"""Pause when nothing is due, or after a failure."""
+SLICE_PAUSE_S: Final = 0.05
+"""Between two slices of some milliseconds on the ledger's writer thread."""
+_NAME: Final = re.compile(r"L([0-9]{12})-([0-9]{12})" + re.escape(SUFFIX), re.ASCII)
+
+log = structlog.get_logger(__name__)
+
+
+class BuildError(Exception):
+    """An archive file could not be made; its range stays in the ledger."""
+
+
+def due(ledger: Ledger, *, sealed: int, now_ns: int, after_ns: int, wait_ns: int) -> Order | None:
+    """The next range to archive: entries known `after_ns` ago, at most `sealed`, a full file or one that has
+    waited `wait_ns`.
+    """
+    files = ledger.archived()
+    before = files[-1].last if files else 0
+    last = min(ledger.id_at(now_ns - after_ns), sealed)
+    if last <= before:
+        return None
+    fitting = ledger.within(after=before, limit=FILE_ENTRIES_MAX, bytes_max=FILE_BYTES_MAX)
+    full = fitting <= last and (fitting < ledger.last_id() or fitting == before + FILE_ENTRIES_MAX)
+    oldest_ns = ledger.known_at(before + 1) or 0
+    if not full and oldest_ns > now_ns - after_ns - wait_ns:
+        return None
+    return Order(
+        ledger_id=ledger.id,
+        first=before + 1,
+        last=min(fitting, last),
+        previous=files[-1].sha256 if files else "",
+    )
+
+
+def tidy(ledger: Ledger) -> None:
+    """Files that no list names: drafts go, and finished ones whose payloads are all in the ledger still.
+
+    Raises nothing for one that cannot be accounted for: it stays, and is told.
+    """
+    folder = ledger.archive.folder
+    named = {one.name for one in ledger.archived()}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if path.suffix == PART:
+            path.unlink()
+        elif match is not None and path.name not in named:
+            if ledger.holds_payloads(first=int(match[1]), last=int(match[2])):
+                log.info("an archive file that was not noted is made again", file=path.name)
+                path.unlink()
+            else:
+                log.warning("an archive file that this ledger does not name is left alone", file=path.name)
+
+
+class Archiving:
+    """Runs until stopped; a failure is told and tried again."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        path: Path,
+        after_days: float,
+        sealed: Callable[[], int],
+        live: LiveBoard,
+        now_ns: Callable[[], int],
+        wait_days: float = WAIT_DAYS,
+    ) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._after_ns = round(after_days * NS_PER_DAY)
+        self._wait_ns = round(wait_days * NS_PER_DAY)
+        self._sealed = sealed
+        self._live = live
+        self._now_ns = now_ns
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; a file in the making is given up."""
+        await asyncio.to_thread(tidy, self._ledger)
+        while not stop.is_set():
+            try:
+                worked = await self._step(stop)
+            except (apsw.Error, OSError, BuildError) as error:
+                log.warning("archiving failed, trying again", error=str(error))
+                self._live.archive_fault = f"the ledger cannot be archived: {error}"
+                worked = False
+            else:
+                self._live.archive_fault = ""
+            if not worked and not stop.is_set():
+                await asyncio.to_thread(self._ledger.archive.look)
+                await _pause(stop, CHECK_S)
+
+    async def _step(self, stop: asyncio.Event) -> bool:
+        """One file, or what an earlier life left to do; whether there was anything."""
+        await self._slices(self._ledger.release, stop)
+        await self._slices(self._ledger.give_back, stop)
+        if not self._after_ns or stop.is_set():
+            return False
+        order = await asyncio.to_thread(
+            lambda: due(
+                self._ledger,
+                sealed=self._sealed(),
+                now_ns=self._now_ns(),
+                after_ns=self._after_ns,
+                wait_ns=self._wait_ns,
+            )
+        )
+        if order is None:
+            return False
+        sealed = await self._build(order, stop)
+        if sealed is None:
+            return False
+        await asyncio.to_thread(self._ledger.seal, sealed)
+        log.info("archived", file=sealed.name, bytes=sealed.bytes, payload_bytes=sealed.payload_bytes)
+        return True
+
+    async def _slices(self, slice_: Callable[[], int], stop: asyncio.Event) -> None:
+        while not stop.is_set() and await asyncio.to_thread(slice_) > 0:
+            await _pause(stop, SLICE_PAUSE_S)
+
+    async def _build(self, order: Order, stop: asyncio.Event) -> Sealed | None:
+        """The finished file, None when stopped meanwhile."""
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "collector.store.archive.build"),
+            *(str(self._path), str(self._ledger.archive.folder)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        answering = asyncio.ensure_future(child.communicate(json.dumps(asdict(order)).encode()))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((answering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                child.kill()
+            out, problem = await answering
+        finally:
+            stopping.cancel()
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+        if stop.is_set():
+            return None
+        if child.returncode:
+            lines = problem.decode(errors="replace").strip().splitlines()
+            raise BuildError(lines[-1] if lines else f"the archiver ended with {child.returncode}")
+        return Sealed(**json.loads(out))
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
