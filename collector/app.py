@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
-import apsw
 import structlog
 import uvicorn
 from uvicorn._types import ASGIApplication
@@ -25,26 +24,27 @@ from collector.config import CollectorConfig
 from collector.flow.archiving import Archiving
 from collector.flow.follow import Follow
 from collector.flow.project import Projector
+from collector.flow.sinks import SinkTask
+from collector.identity.facts import Facts
+from collector.identity.ids import Position as KnownPosition
 from collector.ingest.commit import Batch, Committer
 from collector.ingest.order import SequencedSorter
 from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.session import Clocks, HostSession
-from collector.registry.errors import RegistryError
+from collector.registry.commands import Registry
 from collector.registry.journal import Journal
-from collector.store.database import held, lacks_room
+from collector.store.database import held
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
 from collector.store.ledger.cuts import Cut
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection, seen_by
+from collector.store.readings import ReadingStore
 from collector.store.served import LedgerReadings
 from gateway.contract.columns import warm
 
 GRACE_S: Final = 2
 """How long open requests may take to end when the collector stops."""
-
-ROOM_RETRY_S: Final = 1.0
-"""How often a start is tried again on a full disk."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,25 +69,11 @@ class Collector:
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Until `stop` (or `stop()`); raises OSError for a port in use, InUseError for a folder in
-        use, apsw.Error for an unusable file. A disk that is full at the start is waited for.
+        use, apsw.Error for an unusable file.
+
+        Everything opened here is closed in the reverse order, whatever ends it.
         """
         stop = stop or self._stop
-        told = False
-        while not stop.is_set():
-            try:
-                await self._run(stop)
-            except (apsw.Error, OSError, RegistryError) as error:
-                # a part that ended by a fault has set `stop`
-                if stop.is_set() or not lacks_room(self.config.collector.data_dir, error):
-                    raise
-                if not told:
-                    log.warning("the disk is full: free some space; the collector waits", error=str(error))
-                    told = True
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), ROOM_RETRY_S)
-
-    async def _run(self, stop: asyncio.Event) -> None:
-        """One life. Everything opened here is closed in the reverse order, whatever ends it."""
         async with contextlib.AsyncExitStack() as stack:
             server_socket = self._listen()
             stack.callback(server_socket.close)
@@ -155,11 +141,15 @@ class Collector:
             task = asyncio.create_task(work(stop), name=name)
             task.add_done_callback(lambda done: _failed(done, stop))
             stack.push_async_callback(_finished, task, stop)
+        readings = LedgerReadings(ledger=ledger, projection=projection, cache=cache)
+        for sink in self._sinks(ledger, projection, readings, journal, live):
+            task = asyncio.create_task(sink.run(stop), name=sink.name)
+            stack.push_async_callback(_finished, task, stop)
         return Services(
             config=config,
             ledger=ledger,
             projection=projection,
-            readings=LedgerReadings(ledger=ledger, projection=projection, cache=cache),
+            readings=readings,
             journal=journal,
             follower=follow,
             live=live,
@@ -177,6 +167,29 @@ class Collector:
             live=live,
             now_ns=self._now_ns,
         )
+
+    def _sinks(
+        self,
+        ledger: Ledger,
+        projection: Projection,
+        readings: ReadingStore,
+        journal: Journal,
+        live: LiveBoard,
+    ) -> list[SinkTask]:
+        facts = _facts(journal, projection)
+        return [
+            SinkTask(
+                section,
+                data_dir=self.config.collector.data_dir,
+                ledger=ledger,
+                projection=projection,
+                readings=readings,
+                live=live,
+                now_ns=self._now_ns,
+                facts=facts,
+            )
+            for section in self.config.sink
+        ]
 
     # --- HTTP -------------------------------------------------------------------------------------
 
@@ -286,6 +299,20 @@ async def _position_at(known_ns: int, ledger: Ledger, journal: Journal, follow: 
     follow.wake()
     await follow.reached(position.ledger)
     return position
+
+
+def _facts(journal: Journal, projection: Projection) -> Callable[[], Facts]:
+    """Everything known about identities by now, for the sinks that want batches."""
+    found: list[Registry] = []
+
+    def facts() -> Facts:
+        if not found:
+            from collector.api.links import Acts  # noqa: PLC0415 (FastAPI takes a second to import)
+
+            found.append(Registry(journal=journal, acts=Acts(projection).upto))
+        return found[0].facts(KnownPosition(projection.cursor(), journal.last(), 0))
+
+    return facts
 
 
 def _failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:

@@ -7,13 +7,28 @@ the parts that the values configure, nor connect to anything.
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from collector.identity.times import ns_of
 from gateway.contract.topics import check_id
 from gateway.link.broker import Broker, checked_url
 from gateway.link.faults import Fault, load_toml_model
@@ -132,11 +147,155 @@ class LedgerSection(Section):
     )
 
 
-class SinkSection(Section):
-    """[[sink]]: accepted, not built yet."""
+class SinkKind(StrEnum):
+    """What stands behind a sink's address, as its URL spells it."""
 
-    url: str
-    token_file: FilePath | None = None
+    INFLUXDB = "influxdb"
+    VICTORIAMETRICS = "victoriametrics"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkAddress:
+    """Where a sink is: `server` without credentials or query, or `folder` for files."""
+
+    kind: SinkKind
+    server: str = ""
+    org: str = ""
+    bucket: str = ""
+    folder: Path = Path()
+
+    @classmethod
+    def parse(cls, text: str) -> SinkAddress:
+        """Raises ValueError with what is wrong and how it is written."""
+        if text.startswith(f"{SinkKind.PARQUET}:"):
+            folder = text.partition(":")[2].removeprefix("//")
+            if not folder:
+                msg = f"{text!r} names no folder: write parquet:DIR"
+                raise ValueError(msg)
+            return cls(kind=SinkKind.PARQUET, folder=Path(folder))
+        parts = urlsplit(text)
+        kind, _, scheme = parts.scheme.partition("+")
+        if kind not in {SinkKind.INFLUXDB, SinkKind.VICTORIAMETRICS} or scheme not in {"http", "https"}:
+            msg = f"{text!r} is no sink that is known here"
+            raise ValueError(msg)
+        if "@" in parts.netloc or not parts.hostname:
+            what = "names no host" if not parts.hostname else "holds a user or password: use token_file"
+            msg = f"the sink's address {what}"
+            raise ValueError(msg)
+        _ = parts.port  # raises ValueError for one that is none
+        asked = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        needed = {"org", "bucket"} if kind == SinkKind.INFLUXDB else set()
+        if set(asked) != needed or not all(asked.values()):
+            write = "?org=O&bucket=B" if needed else "no query"
+            msg = f"{text!r} has the wrong query: {kind} takes {write}"
+            raise ValueError(msg)
+        server = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        return cls(
+            kind=SinkKind(kind), server=server, org=asked.get("org", ""), bucket=asked.get("bucket", "")
+        )
+
+
+def _sink_url(text: str, info: ValidationInfo) -> str:
+    address = SinkAddress.parse(text)
+    return text if address.server else f"{address.kind}:{_beside(address.folder, info)}"
+
+
+def _secret(path: Path, info: ValidationInfo) -> Path:
+    """A file that is to hold a secret; looked into only when a whole file is checked."""
+    path = _beside(path, info)
+    if info.context is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            msg = f"the file {path} cannot be read: {reason}"
+            raise ValueError(msg) from None
+        if len(text.split()) != 1:
+            msg = f"the file {path} must hold one word, the token"
+            raise ValueError(msg)
+    return path
+
+
+def _instant(text: object) -> int:
+    """Nanoseconds of a TOML date-time or RFC 3339 text with offset."""
+    try:
+        moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+        if moment.tzinfo is None:
+            msg = f"{text} has no offset"
+            raise ValueError(msg)
+        return ns_of(moment)
+    except (ValueError, OverflowError) as error:
+        msg = f"{str(text)!r} is no time with offset ({error})"
+        raise ValueError(msg) from None
+
+
+class SinkSection(Section):
+    """[[sink]]: a store of somebody else's that gets a copy of every reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    url: Annotated[str, AfterValidator(_sink_url)] = Field(
+        description="influxdb+http://host:8086?org=O&bucket=B, victoriametrics+http://host:8428, parquet:DIR"
+    )
+    name: str = Field(
+        "",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$|^$",
+        description="what it is called in /sinks and on /metrics: small letters, digits, . _ -",
+    )
+    token_file: Annotated[Path, AfterValidator(_secret)] | None = Field(
+        None, description="a file with the token alone in it; for InfluxDB 1.8 it holds user:password"
+    )
+    batch_tag: bool = Field(
+        default=False,
+        description="true writes the batch of each reading as a tag, and again when links change",
+    )
+    measurement: str = Field(
+        "readings",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$",
+        description='letters, digits and underscores, e.g. "readings"',
+    )
+    points: tuple[str, ...] = Field(
+        ("*",),
+        min_length=1,
+        description='globs over group/node/device/name, e.g. ["zurich/*/BR-*/temperature"]',
+    )
+    from_ns: Annotated[int, BeforeValidator(_instant)] | None = Field(
+        None,
+        alias="from",
+        description="readings before this time are not written, e.g. 2026-01-01T00:00:00Z; without it, all",
+    )
+    durable_lag_s: float = Field(
+        15.0,
+        ge=12,
+        le=3600,
+        description="VictoriaMetrics: how long an acknowledged write may be in its memory only; 12 or more",
+    )
+    readings_per_s_max: int = Field(
+        200_000, ge=100, le=10_000_000, description="the pace of a back-fill, so that receiving goes first"
+    )
+    timeout_s: float = Field(10.0, gt=0, le=600, description="how long one request may take")
+
+    @property
+    def address(self) -> SinkAddress:
+        """Where it is."""
+        return SinkAddress.parse(self.url)
+
+    @property
+    def id(self) -> str:
+        """Its name, or one made of its address: the same as long as the address is."""
+        address = self.address
+        where = address.bucket or address.folder.name
+        host = urlsplit(address.server).netloc
+        made = "-".join(part for part in (address.kind.value, host, where) if part)
+        return self.name or re.sub(r"[^a-z0-9._-]+", "-", made.lower())[:60]
+
+    @model_validator(mode="after")
+    def _fits(self) -> SinkSection:
+        if self.batch_tag and self.address.kind is SinkKind.PARQUET:
+            msg = "batch_tag has no meaning for Parquet files: join them with /links"
+            raise ValueError(msg)
+        return self
 
 
 def _registry_url(url: str) -> str:
@@ -189,6 +348,15 @@ class CollectorConfig(Section):
     http: HttpSection = HttpSection()
     notify: NotifySection = NotifySection()
 
+    @field_validator("sink")
+    @classmethod
+    def _apart(cls, sinks: tuple[SinkSection, ...]) -> tuple[SinkSection, ...]:
+        twice = sorted(name for name, n in Counter(sink.id for sink in sinks).items() if n > 1)
+        if twice:
+            msg = f"{len(twice)} sinks have one name: {', '.join(twice)}; give each a name = of its own"
+            raise ValueError(msg)
+        return sinks
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -201,8 +369,6 @@ class Loaded:
 def load(path: Path) -> Loaded:
     """Raises ConfigError with every fault of the file."""
     config, warnings = load_toml_model(path, CollectorConfig)
-    if config.sink:
-        warnings.append(_not_built(path, "sink", "readings stay in the ledger and are served from it"))
     if config.notify.routes:
         warnings.append(_not_built(path, "notify.routes", "nobody is notified; look at the page"))
     return Loaded(config, tuple(warnings))

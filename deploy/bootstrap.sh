@@ -67,7 +67,11 @@ env)
 apt)
     shift
     missing=
-    for name in "$@"; do have "$name" || missing="$missing $name"; done
+    for name in "$@"; do
+        program=$name
+        [ "$name" != influxdb ] || program=influxd
+        have "$program" || missing="$missing $name"
+    done
     # shellcheck disable=SC2086 # a list of names
     [ -z "$missing" ] || apt_install $missing
     ;;

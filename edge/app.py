@@ -20,7 +20,6 @@ import structlog
 
 from edge.config import EdgeConfig
 from edge.doors.book import SEEN, Book
-from edge.doors.page import ScanPage
 from edge.doors.serial import Scanner
 from edge.drivers.clock import SystemClocks
 from edge.drivers.modbus import Bus, Poller, tcp
@@ -31,7 +30,6 @@ from edge.keep.drafts import Shape, event_draft
 from edge.keep.history import backfill
 from edge.keep.intake import Intake
 from edge.keep.quarantine import Quarantine
-from edge.keep.room import when_room
 from edge.keep.start import CONFIG, HEARD, Left, Start, config_change
 from edge.keep.watch import LimitWatches
 from edge.model.absence import DeviceSlots
@@ -120,32 +118,26 @@ class Agent:
         self._plan = ""
         self.book: Book | None = None
         self.scanners: dict[str, Scanner] = {}
-        self.scan_page: ScanPage | None = None
         self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
         """Start everything, wait, stop everything; `quiet` ends sampling early and the uplink goes on.
 
-        A disk that is full at the start is waited for. Raises OutboxError when the store cannot be used.
+        Raises OutboxError when the store cannot be used.
         """
-        lock = await when_room(stop, lambda: _claim(self.config.gateway.data_dir))
-        if lock is None:
-            return
+        loop = asyncio.get_running_loop()
+        lock = await loop.run_in_executor(None, _claim, self.config.gateway.data_dir)
         try:
-            outbox = await when_room(stop, lambda: open_outbox(self.config, self._clocks))
-            if outbox is not None:
-                await self._run(outbox, stop, quiet or asyncio.Event())
+            await self._run(stop, quiet or asyncio.Event())
         finally:
             os.close(lock)
 
-    async def _run(self, outbox: Outbox, stop: asyncio.Event, quiet: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, quiet: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
+        outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
         self.outbox = outbox
         try:
-            keys = await when_room(stop, lambda: bind(self.config, outbox))
-            if keys is None:
-                return
-            self._keys = keys
+            self._keys = await loop.run_in_executor(None, bind, self.config, outbox)
             left = await loop.run_in_executor(None, Left.recall, outbox.recall)
             watches = LimitWatches(
                 node=f"{self.config.gateway.group}/{self.config.gateway.node}",
@@ -304,14 +296,7 @@ class Agent:
         """One task a door for people."""
         assert self.book is not None, "made before any driver"
         self.scanners = {one.id: Scanner(section=one, book=self.book) for one in self.config.scanners}
-        work = [scanner.run(halt) for scanner in self.scanners.values()]
-        if self.config.scan is not None:
-            self.scan_page = ScanPage(config=self.config, book=self.book, uplink=self._uplink_word)
-            work.append(self.scan_page.run(halt))
-        return work
-
-    def _uplink_word(self) -> str:
-        return "away" if self.uplink is None else self.uplink.view().state.value
+        return [scanner.run(halt) for scanner in self.scanners.values()]
 
     def _names_of(self, device: str) -> dict[str, int]:
         return {binding.name: key for binding, key in self._keys.items() if binding.device == device}

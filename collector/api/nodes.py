@@ -5,7 +5,8 @@ Owns GET /nodes and /quarantine, and the probes at the root (/healthz, /readyz, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,11 +20,29 @@ from collector.api.known import Seen, ThePage, TheServices, known_document, page
 from collector.api.services import Services, ready_faults
 from collector.identity.times import NS_PER_MS, utc_text
 from collector.store.ledger import Entry, EntryKind
-from collector.store.live import Tally
+from collector.store.live import SinkStatus, Tally
 from collector.store.projection import NodeView
 
 QUARANTINE_MAX: Final = 1_000
 """The newest are shown; every one stays in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SinkFigure:
+    name: str
+    help: str
+    of: Callable[[SinkStatus], float]
+    family: type[GaugeMetricFamily | CounterMetricFamily] = GaugeMetricFamily
+
+
+_SINK_FIGURES: Final = (
+    _SinkFigure("lag_entries", "committed, not durably in the sink", lambda one: one.behind_entries),
+    _SinkFigure("lag_seconds", "age of the oldest of these", lambda one: one.behind_s),
+    _SinkFigure("fault", "1 while the sink cannot be written", lambda one: bool(one.fault)),
+    _SinkFigure("refused_readings", "that the sink will not take", lambda one: one.refused),
+    _SinkFigure("written_readings", "sent, again too", lambda one: one.written, CounterMetricFamily),
+    _SinkFigure("rewinds", "begun again from what is durable", lambda one: one.rewinds, CounterMetricFamily),
+)
 
 router = APIRouter()
 probes = APIRouter()
@@ -116,6 +135,30 @@ def _undecodable(entry: Entry) -> dict[str, Any]:
     }
 
 
+@router.get("/sinks")
+def sinks(services: TheServices) -> JSONResponse:
+    """How every sink follows the ledger, what it cannot do now, and what it refused."""
+    last = services.ledger.last_id()
+    return JSONResponse({"items": [_sink(one) for one in services.live.sinks.values()], "ledger": last})
+
+
+def _sink(status: SinkStatus) -> dict[str, Any]:
+    return {
+        "name": status.name,
+        "kind": status.kind,
+        "cursor": status.cursor,
+        "sent": status.sent,
+        "behind": {"entries": status.behind_entries, "seconds": round(status.behind_s, 3)},
+        "written": status.written,
+        "refused": status.refused,
+        "rewinds": status.rewinds,
+        "rewritten": status.rewritten,
+        "stale": status.stale,
+        "fault": status.fault or None,
+        "refusals": list(status.refusals),
+    }
+
+
 # --- probes ---------------------------------------------------------------------------------------
 
 
@@ -174,6 +217,7 @@ class _Figures:
         yield GaugeMetricFamily(
             "telomere_broker_connected", "1 while on the broker", value=services.live.broker_connected
         )
+        yield from _of_sinks(services.live.sinks.values())
         yield from _of_nodes(view for view in services.projection.nodes() if view.current)
 
 
@@ -192,6 +236,14 @@ def _of_archive(services: Services) -> Iterator[Metric]:
     )
     faulty = len(services.ledger.archive.faults) + bool(services.live.archive_fault)
     yield GaugeMetricFamily("telomere_archive_faults", "files missing or damaged, work failed", value=faulty)
+
+
+def _of_sinks(sinks: Iterable[SinkStatus]) -> Iterator[Metric]:
+    for sink_figure in _SINK_FIGURES:
+        family = sink_figure.family(f"telomere_sink_{sink_figure.name}", sink_figure.help, labels=["sink"])
+        for status in sinks:
+            family.add_metric([status.name], sink_figure.of(status))
+        yield family
 
 
 def _of_nodes(views: Iterable[NodeView]) -> Iterator[Metric]:

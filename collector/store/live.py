@@ -45,6 +45,27 @@ class NodeStatus:
     heard_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkStatus:
+    """How a sink follows. `cursor` is the ledger id of which it has everything durably, `sent` what it
+    acknowledged; behind are committed entries beyond `cursor`, the oldest `behind_s` old.
+    """
+
+    name: str
+    kind: str
+    cursor: int = 0
+    sent: int = 0
+    behind_entries: int = 0
+    behind_s: float = 0.0
+    written: int = 0
+    refused: int = 0
+    rewinds: int = 0
+    rewritten: int = 0
+    stale: int = 0
+    fault: str = ""
+    refusals: tuple[dict[str, object], ...] = ()
+
+
 @dataclass(slots=True)
 class LiveBoard:
     """One per process; single items are replaced whole, so threads may read it at any time."""
@@ -59,6 +80,8 @@ class LiveBoard:
     projection_fault: str = ""
     archive_fault: str = ""
     """Why payloads cannot be archived; what is archived already is not concerned."""
+    sinks: dict[str, SinkStatus] = field(default_factory=dict)
+    """By name, in the order of the configuration."""
 
     def heard(self, node: tuple[str, str], now_ns: int) -> None:
         """A message of this node came. Of too many names those longest silent are forgotten."""

@@ -49,8 +49,9 @@ listen = "127.0.0.1:8080"
 [notify]
 routes = ["pagerduty://x"]
 """
+    (tmp_path / "token").write_text("secret\n", encoding="utf-8")
     loaded = config.load(write(tmp_path, text))
-    assert [fault.key for fault in loaded.warnings] == ["sink", "notify.routes"]
+    assert [fault.key for fault in loaded.warnings] == ["notify.routes"]
     assert loaded.config.sink[0].token_file == tmp_path / "token"
 
 
@@ -94,6 +95,75 @@ def test_a_registry_that_cannot_be_opened_is_told_by_check(tmp_path: Path, url: 
     with pytest.raises(ConfigError, match=words) as caught:
         config.load(path)
     assert [fault.key for fault in caught.value.faults] == ["registry.url"]
+
+
+def test_sinks_and_what_is_made_of_their_addresses(tmp_path: Path) -> None:
+    text = """
+[collector]
+data_dir = "v"
+[[sink]]
+url = "influxdb+https://host:8086/behind?org=O&bucket=Cold%20chain"
+from = 2026-01-01T00:00:00Z
+points = ["zurich/*/temperature"]
+[[sink]]
+url = "victoriametrics+http://host:8428"
+name = "vm"
+[[sink]]
+url = "parquet:archive/days"
+"""
+    influx, victoria, parquet = config.load(write(tmp_path, text)).config.sink
+    assert (influx.address.server, influx.address.org) == ("https://host:8086/behind", "O")
+    assert (influx.address.bucket, influx.id) == ("Cold chain", "influxdb-host-8086-cold-chain")
+    assert influx.from_ns == 1_767_225_600_000_000_000
+    assert (victoria.id, victoria.address.server) == ("vm", "http://host:8428")
+    assert (parquet.address.folder, parquet.id) == (tmp_path / "archive/days", "parquet-days")
+
+
+def test_every_fault_of_the_sinks_at_once(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("two words", encoding="utf-8")
+    text = """
+[collector]
+data_dir = "v"
+[[sink]]
+url = "influxdb+http://host:8086?org=O"
+token_file = "nowhere"
+from = "yesterday"
+[[sink]]
+url = "victoriametrics+http://user:secret@host:8428"
+token_file = "words"
+name = "Not So"
+[[sink]]
+url = "influxdb+http://host:notaport?org=O&bucket=B"
+points = []
+[[sink]]
+url = "graphite://host"
+colour = "red"
+[[sink]]
+url = "parquet:"
+measurement = "a b"
+"""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text))
+    keys = {fault.key for fault in caught.value.faults}
+    assert keys == {
+        *("sink[0].url", "sink[0].token_file", "sink[0].from", "sink[1].url", "sink[1].token_file"),
+        *("sink[1].name", "sink[2].url", "sink[2].points", "sink[3].url", "sink[3].colour"),
+        *("sink[4].url", "sink[4].measurement"),
+    }
+    assert all(fault.hint for fault in caught.value.faults)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[sink]]\nurl = "parquet:d"\n[[sink]]\nurl = "parquet:d"\n', "one name: parquet-d"),
+        ('[[sink]]\nurl = "parquet:d"\nbatch_tag = true\n', "no meaning for Parquet"),
+    ],
+)
+def test_sinks_that_cannot_be_meant(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config.load(write(tmp_path, f'[collector]\ndata_dir = "v"\n{text}'))
 
 
 def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Routes about people: accounts, and their own passwords."""

@@ -1,0 +1,1 @@
+"""Sinks against real servers, and what they are built of."""
