@@ -13,6 +13,7 @@ import numpy as np
 
 from gateway.contract.codec import seal
 from gateway.contract.decode import check_digest, decode_data
+from gateway.contract.events import EVENT_METRIC, Event, UnknownEvent, parse_event
 from gateway.contract.reading import Block, Field, Kind, Reading, block_of
 from gateway.contract.segment import NO_PREVIOUS, Clock
 from gateway.outbox.model import Draft, PointBinding, Stored
@@ -90,3 +91,8 @@ def main(path: str, count: str, readings: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+def events(stored: list[Stored]) -> list[Event | UnknownEvent]:
+    blocks = [decode_data(row.body).block for row in stored]
+    return [parse_event(text) for block in blocks for _, _, text in block.named_values(EVENT_METRIC)]

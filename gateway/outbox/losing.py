@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from gateway.contract.receipts import Range
     from gateway.outbox.model import Draft
 
 RANGES_PER_EVENT: Final = 96
@@ -167,6 +168,16 @@ def losses(epoch: str, lost: dict[int, tuple[str, int]], *, cause: str, now_ns: 
             digests=tuple(digests) if all(digests) else (),
             readings=sum(lost[n][1] for first, last in part for n in range(first, last + 1)),
             cause=cause,
+        )
+        yield appending.statement(event)
+
+
+def ranges_lost(epoch: str, ranges: Sequence[Range], *, cause: str, now_ns: int) -> Iterator[Draft]:
+    """Statements that these numbers never come, of which nothing is known any more, not even how much."""
+    for at in range(0, len(ranges), RANGES_PER_EVENT):
+        part = tuple(ranges[at : at + RANGES_PER_EVENT])
+        event = Loss(
+            id=appending.event_id(), time=appending.when(now_ns), epoch=epoch, ranges=part, cause=cause
         )
         yield appending.statement(event)
 

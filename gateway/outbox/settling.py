@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.contract.receipts import Receipt, ranges_of
-from gateway.outbox import epochs, losing, model, sql
+from gateway.outbox import appending, epochs, losing, model, sql
 from gateway.outbox.model import Ignored, Known, Plan, Refusal, Settlement
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SAID: Final = "receipt:"
 """Facts `receipt:EPOCH` keep the last receipt of an epoch that named every range, while there are any."""
+GONE: Final = "gone:"
+"""Facts `gone:LEDGER:EPOCH`: this ledger was told what it lacks and is no longer kept here."""
+GONE_CAUSE: Final = "receipted before, no longer kept"
 PUBLISHED_LEDGER: Final = "published"
 """Stands for a ledger where receipts are optional: the broker has it, nobody vouches for more."""
 
@@ -47,6 +50,8 @@ def carry_out(
     settled = _settle(db, model.shifted(todo.cover, span.base), now_ns=now_ns)
     refused = [span.base + number for number in receipt.refused if number <= span.last_number]
     resend, parked, damaged, absent = _refuse(db, refused, now_ns=now_ns)
+    gone = _gone(db, span, todo) if span.current else ()
+    _tell_gone(db, span, gone, ledger=receipt.ledger, now_ns=now_ns)
     if (receipt.ledger, receipt.upto) != (known.ledger, known.upto):
         _note(db, span, receipt)
     if model.names_all(receipt) and receipt != before and (receipt.ranges or before is not None):
@@ -57,7 +62,7 @@ def carry_out(
         settled=ranges_of(settled),
         reopened=todo.reopened,
         reopened_count=reopened,
-        gone=absent + (_gone(db, span, todo) if span.current else 0),
+        gone=absent + model.size_of(gone),
         resend=resend,
         parked=parked,
         damaged=damaged,
@@ -214,11 +219,27 @@ def _unsettle(db: apsw.Connection, place: int) -> None:
     _deepen(db, 1, rows[0][0], rows[0][1])
 
 
-def _gone(db: apsw.Connection, span: Span, todo: Plan) -> int:
-    """How many numbers a reopening receipt lacks that are not kept here any more."""
-    count = "SELECT count(*) FROM segment WHERE place BETWEEN ? AND ?"
-    kept: int = sum(sql.only(db, count, place)[0] for place in model.shifted(todo.uncovered, span.base))
-    return model.size_of(todo.uncovered) - kept
+def _gone(db: apsw.Connection, span: Span, todo: Plan) -> tuple[Range, ...]:
+    """The numbers that a reopening receipt lacks and that are not kept here any more."""
+    kept = [
+        row[0]
+        for first, last in model.shifted(todo.uncovered, span.base)
+        for row in sql.rows(db, "SELECT place FROM segment WHERE place BETWEEN ? AND ?", (first, last))
+    ]
+    return model.without(todo.uncovered, ranges_of(place - span.base for place in kept))
+
+
+def _tell_gone(db: apsw.Connection, span: Span, gone: Sequence[Range], *, ledger: str, now_ns: int) -> None:
+    """State to a collector that began again what it will not get: receipted once, then deleted here.
+
+    Once to each ledger: two collectors that take turns must not fill the store with statements.
+    """
+    key = f"{GONE}{ledger}:{span.epoch}"
+    if not gone or sql.first(db, "SELECT 1 FROM fact WHERE key = ?", (key,)) is not None:
+        return
+    db.execute("INSERT INTO fact VALUES (?, ?)", (key, str(model.size_of(gone))))
+    told = losing.ranges_lost(span.epoch, gone, cause=GONE_CAUSE, now_ns=now_ns)
+    appending.append(db, list(told), now_ns=now_ns)
 
 
 def _deepen(db: apsw.Connection, count: int, readings: int, size: int) -> None:

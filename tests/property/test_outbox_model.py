@@ -38,6 +38,8 @@ class Twin:
         self.ledger: str | None = None
         self.beyond_upto: set[int] = set()
         """Numbers in the ranges of this ledger's last receipt."""
+        self.told: set[str] = set()
+        """Ledgers that were told what they lack and is no longer kept."""
 
     def append(self, readings: int) -> None:
         self.last += 1
@@ -54,10 +56,12 @@ class Twin:
             return set()
         said = {n for n in range(1, self.last + 1) if self._says(receipt, n)}
         lost = self.beyond_upto - said - set(receipt.refused) if receipt.ledger == self.ledger else set()
+        every = set(range(1, self.last + 1))
         if self.ledger not in {None, receipt.ledger} or receipt.upto < self.upto:
-            self._reopen(said)
-        elif lost:
-            self._reopen(set(range(1, self.last + 1)) - lost)
+            lost = every - said
+        gone = lost - self.rows.keys()
+        if lost or receipt.upto < self.upto or self.ledger not in {None, receipt.ledger}:
+            self._reopen(every - lost)
         self.beyond_upto = {n for a, b in receipt.ranges for n in range(a, b + 1)}
         newly = set()
         for number in sorted(said - set(receipt.refused)):
@@ -70,6 +74,9 @@ class Twin:
         for number in receipt.refused:
             self._refuse(number)
         self.ledger, self.upto = receipt.ledger, receipt.upto
+        if gone and receipt.ledger not in self.told:
+            self.told.add(receipt.ledger)
+            self.append(readings=0)
         return newly
 
     @staticmethod

@@ -23,7 +23,6 @@ GATEWAY_KINDS: Final = (
     "kill_agent_on_receipt",
     "kill_agent_in_start",
     "restart_agent",
-    "agent_disk_full",
     "agent_clock_step",
     "device_mute",
     "sensor_link_cut",
@@ -44,7 +43,8 @@ CENTRAL_KINDS: Final = (
     "projection_lost",
 )
 COLLECTOR_DAMAGE: Final = ("collector_destroyed", "ledger_torn", "collector_restored")
-GATEWAY_DAMAGE: Final = ("outbox_torn", "gateway_rolled_back")
+GATEWAY_DAMAGE: Final = ("outbox_torn", "gateway_rolled_back", "agent_disk_full")
+"""A full disk is one: what is kept behind a receipt is the first to go, and with it the second copy."""
 KINDS: Final = (*GATEWAY_KINDS, *LINK_KINDS, *CENTRAL_KINDS, *COLLECTOR_DAMAGE, *GATEWAY_DAMAGE)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import apsw
 import pytest
 
-from gateway.contract.decode import decode_data
-from gateway.contract.events import EVENT_METRIC, Event, Loss, OutboxFilling, UnknownEvent, parse_event
+from gateway.contract.events import Loss, OutboxFilling
 from gateway.contract.receipts import Receipt
 from gateway.outbox import model, recover, settling
 from gateway.outbox.config import OutboxConfig
 from gateway.outbox.model import Draft, OutboxError, Settlement, Stored
 from gateway.outbox.store import Outbox
-from tests.outboxes import CLOCK, DAY_NS, SECOND_NS, Wall, a_block, chain_faults, everything
+from tests.outboxes import CLOCK, DAY_NS, SECOND_NS, Wall, a_block, chain_faults, events, everything
 
 LEDGER = "1" * 16
 Open = Callable[..., Outbox]
@@ -45,11 +44,6 @@ def draft(priority: int, n: int = 50, device: str = "BR-01") -> Draft:
 
 def receipt(outbox: Outbox, upto: int) -> Receipt:
     return Receipt("telomere", LEDGER, outbox.epoch, upto)
-
-
-def events(stored: list[Stored]) -> list[Event | UnknownEvent]:
-    blocks = [decode_data(row.body).block for row in stored]
-    return [parse_event(text) for block in blocks for _, _, text in block.named_values(EVENT_METRIC)]
 
 
 def losses(outbox: Outbox) -> list[Loss]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.contract.events import Loss
 from gateway.contract.receipts import Receipt
 from gateway.outbox import appending
 from gateway.outbox.config import OutboxConfig
@@ -23,6 +24,7 @@ from tests.outboxes import (
     a_draft,
     an_event,
     chain_faults,
+    events,
     everything,
 )
 
@@ -224,8 +226,18 @@ def test_a_collector_restored_from_a_backup_gets_again_what_is_kept(
     assert outbox.prune() == 3
     done = outbox.settle(receipt(outbox, upto, ledger=ledger))
     assert (done.reopened, done.reopened_count, done.gone) == (cause, 2, 1)
-    assert numbers(outbox) == [4, 5, 6]
+    assert numbers(outbox) == [4, 5, 6, 7], "7 states what the collector lacks and is no longer kept"
+    (told,) = [one for one in events(everything(outbox)) if isinstance(one, Loss)]
+    assert (told.epoch, told.ranges, told.cause) == (
+        outbox.epoch,
+        ((3, 3),),
+        "receipted before, no longer kept",
+    )
     assert outbox.status().depth_readings == 9
+    outbox.settle(receipt(outbox, 2, ledger="3" * 16))
+    again = outbox.settle(receipt(outbox, 2, ledger=ledger))
+    assert again.reopened is Reopened.NEW_LEDGER
+    assert numbers(outbox) == [4, 5, 6, 7, 8], "once to each ledger"
 
 
 def test_a_range_that_the_collector_forgot_is_sent_again_also_after_a_restart(
