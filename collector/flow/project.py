@@ -36,6 +36,9 @@ class LostPayloadError(Exception):
     """An entry whose payload lies in an archive file that is missing or damaged."""
 
 
+_DATA: Final = frozenset({EntryKind.SEGMENT, EntryKind.FOREIGN})
+
+
 class Projector:
     """The one writer of projection.db. Used by one thread at a time."""
 
@@ -75,6 +78,7 @@ class Projector:
 
     def _write(self, entries: Sequence[Entry], progress: Progress) -> None:
         """One transaction; after a failure everything remembered is loaded anew."""
+        self._cache.prime({entry.id: entry.payload for entry in entries if entry.kind in _DATA})
         try:
             with immediate(self._connection):
                 for entry in entries:

@@ -6,9 +6,10 @@ for that birth; it is never decoded by another. Must not know how segments are r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import apsw
 import numpy as np
-from numpy.typing import NDArray
 
 from collector.flow.births import Births, session_epoch
 from collector.flow.repeats import Repeats
@@ -299,7 +300,8 @@ class Segments:
 
     def _resolve(self, stream: Stream, entry: Entry, block: Block, progress: Progress, *, below: int) -> None:
         """Latest values of every known name; the whole entry waits while one is unknown."""
-        names = bindings(stream, entry.device, block)
+        rows = _newest_rows(block)
+        names = bindings(stream, entry.device, block, rows)
         if None in names.values():
             stream.waiting += 1
             for table in ("waiting", "waited"):
@@ -311,11 +313,14 @@ class Segments:
             return
         known = {key: metric for key, metric in names.items() if metric is not None}
         self._repeats.look(stream, entry, block, known, below=below)
-        for metric, row in _last_rows(block, known):
-            self._latest(stream, entry, block, metric, row)
+        for key, metric in known.items():
+            self._latest(stream, entry, block, metric, rows[key])
 
     def _latest(self, stream: Stream, entry: Entry, block: Block, metric: MetricInfo, row: int) -> None:
-        point = PointName(entry.group, entry.node, metric.device, metric.name)
+        point = stream.points.get(metric.mid)
+        if point is None:
+            point = PointName(entry.group, entry.node, metric.device, metric.name)
+            stream.points[metric.mid] = point
         order = (int(block.time_ms[row]), stream.epoch, entry.number or entry.id, row)
         before = self._state.latest.get(point)
         if before is None:
@@ -369,10 +374,10 @@ def is_unusable_alias(name: str) -> bool:
     return not 0 < int(digits) <= ALIAS_MAX
 
 
-def bindings(stream: Stream, device: str, block: Block) -> dict[int, MetricInfo | None]:
+def bindings(stream: Stream, device: str, block: Block, keys: Iterable[int]) -> dict[int, MetricInfo | None]:
     """Every key of the block but the events', with the metric it stands for, None when unknown."""
     out: dict[int, MetricInfo | None] = {}
-    for key in np.unique(block.key).tolist():
+    for key in keys:
         at = -key & _MASK
         if at < len(block.names):
             if block.names[at] != EVENT_METRIC:
@@ -383,13 +388,10 @@ def bindings(stream: Stream, device: str, block: Block) -> dict[int, MetricInfo 
     return out
 
 
-def _last_rows(block: Block, known: dict[int, MetricInfo]) -> list[tuple[MetricInfo, int]]:
-    """The row of the newest time of every known key (the last of equal times)."""
-    order: NDArray[np.intp] = np.lexsort((block.time_ms, block.key))
-    keys = block.key[order]
-    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], np.ones(min(1, len(keys)), np.bool_)))
-    return [
-        (known[key], row)
-        for key, row in zip(keys[ends].tolist(), order[ends].tolist(), strict=True)
-        if key in known
-    ]
+def _newest_rows(block: Block) -> dict[int, int]:
+    """Every key of the block with the row of its newest time (the last of equal times)."""
+    key, time_ms = block.key, block.time_ms
+    if not (time_ms[1:] < time_ms[:-1]).any():  # as a gateway appends: the last row of a key is its newest
+        return dict(zip(key.tolist(), range(len(key)), strict=True))
+    order = np.lexsort((time_ms, key))
+    return dict(zip(key[order].tolist(), order.tolist(), strict=True))

@@ -54,6 +54,8 @@ class Stream:
     by_name: dict[tuple[str, str], MetricInfo] = field(default_factory=dict)
     unchecked: set[int] = field(default_factory=set)
     waiting: int = 0
+    points: dict[int, PointName] = field(default_factory=dict)
+    """Of its metrics, by `mid`: made once."""
     chain: tuple[int, str] | None = None
     """Number and digest of the segment before, when it just went by."""
 

@@ -73,6 +73,18 @@ class SegmentCache:
             self.put(columns, {entry_id: 0})
         return found
 
+    def prime(self, payloads: Mapping[int, bytes]) -> None:
+        """Decode together what of these (by ledger id) is not here, since each will be asked for soon."""
+        with self._lock:
+            missing = [
+                entry_id
+                for entry_id, payload in payloads.items()
+                if payload and entry_id not in self._group_of
+            ]
+        if missing:
+            columns = decode_many([payloads[entry_id] for entry_id in missing])
+            self.put(columns, {entry_id: place for place, entry_id in enumerate(missing)})
+
     def many(self, ids: Sequence[int]) -> Iterable[tuple[int, Data]]:
         """Segments in the order of `ids`; what is not here is fetched in short snapshots."""
         for start in range(0, len(ids), FETCHED_AT_ONCE):
