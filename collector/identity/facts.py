@@ -140,6 +140,13 @@ class Facts:
         """All equipment by id."""
         return self.of_kind(Kind.EQUIPMENT)
 
+    def profile_of(self, batch: Thing) -> Thing | None:
+        """The product profile that a batch names, `name@version` or the latest; None when there is none."""
+        name, _, version = str(batch.body.get("product_profile") or "").partition("@")
+        versions = self.history.get(f"{Kind.PRODUCT_PROFILE}:{local_name(name)}", ()) if name else ()
+        found = [one for one in versions if version in ("", str(one.body.get("version") or 1))]
+        return found[-1] if found else None
+
     def latest_rules(self) -> list[RuleVersion]:
         """The highest version of every rule, by id."""
         return [versions[-1] for _, versions in sorted(self.rules.items())]

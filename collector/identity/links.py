@@ -30,6 +30,7 @@ class Role(StrEnum):
     BATCH_CONTAINER = "batch-container"
     POINT_EQUIPMENT = "point-equipment"
     BATCH_EQUIPMENT = "batch-equipment"
+    BATCH_PARENT = "batch-parent"
 
 
 ENDS: Final[Mapping[Role, tuple[Kind, Kind]]] = {
@@ -40,6 +41,7 @@ ENDS: Final[Mapping[Role, tuple[Kind, Kind]]] = {
     Role.BATCH_CONTAINER: (Kind.BATCH, Kind.CONTAINER),
     Role.POINT_EQUIPMENT: (Kind.POINT, Kind.EQUIPMENT),
     Role.BATCH_EQUIPMENT: (Kind.BATCH, Kind.EQUIPMENT),
+    Role.BATCH_PARENT: (Kind.BATCH, Kind.BATCH),
 }
 """Kinds of subject and object that fit each role."""
 

@@ -7,7 +7,7 @@ forms. Readings are selected by this at the time of asking; they are never stamp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector.identity.facts import Facts
 from collector.identity.links import Link, Role, Source, State
@@ -25,6 +25,8 @@ class Edge:
     source: Source
     state: State
     links: tuple[str, ...]
+    of: str = ""
+    """The parent whose stay it was, for what a batch inherited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Leg:
     links: tuple[str, ...]
     points: tuple[LegPoint, ...]
     bare: tuple[Span, ...]
+    of: str = ""
+    """The parent whose stay it was before the batch was taken from it; "" for its own."""
 
 
 def _worse(first: State, second: State) -> State:
@@ -119,6 +123,9 @@ class Resolver:
             by_role[Role.POINT_LOCATION], _by_near(by_role[Role.LOCATION_EQUIPMENT])
         )
         self._batch_edges = _by_near(batches)
+        self._parents: dict[str, list[Link]] = {}
+        for link in roles[Role.BATCH_PARENT]:
+            self._parents.setdefault(link.subject, []).append(link)
         self._point_edges: dict[str, list[Edge]] = {}
         for edge in points:
             self._point_edges.setdefault(edge.far, []).append(edge)
@@ -144,11 +151,43 @@ class Resolver:
             for point, parts in sorted(found.items())
         )
 
-    def legs(self, batch: str) -> tuple[Leg, ...]:
-        """Legs of a batch by time. Open legs end at the known time of the position's last row."""
+    def parents(self, batch: str) -> tuple[Link, ...]:
+        """The links by which a batch was taken from others (one: a split, several: a pool)."""
+        return tuple(self._parents.get(batch, ()))
+
+    def ancestors(self, batch: str) -> frozenset[str]:
+        """Every batch that this one's material comes from."""
+        found: set[str] = set()
+        waiting = [batch]
+        while waiting:
+            for link in self._parents.get(waiting.pop(), ()):
+                if link.object not in found:
+                    found.add(link.object)
+                    waiting.append(link.object)
+        return frozenset(found)
+
+    def _edges_of(self, batch: str, seen: frozenset[str]) -> list[Edge]:
+        """Its own, and those of its parents up to when it was taken from them, each once."""
+        edges = list(self._batch_edges.get(batch, ()))
+        for link in self._parents.get(batch, ()):
+            if link.object in seen:
+                continue
+            for edge in self._edges_of(link.object, seen | {batch}):
+                if edge.from_ns < link.from_ns:
+                    end = link.from_ns if edge.to_ns is None else min(edge.to_ns, link.from_ns)
+                    state, of = _worse(edge.state, link.state), edge.of or link.object
+                    edges.append(replace(edge, to_ns=end, state=state, of=of, links=(*edge.links, link.id)))
+        return list({(edge.far, edge.from_ns, edge.to_ns, edge.of): edge for edge in edges}.values())
+
+    def legs(self, batch: str, *, inherited: bool = True) -> tuple[Leg, ...]:
+        """Legs of a batch by time, those of its parents before it was taken from them included.
+
+        Open legs end at the known time of the position's last row.
+        """
         now = self._facts.position.known_ns
         legs: list[Leg] = []
-        for edge in _merged(self._batch_edges.get(batch, ())):
+        edges = self._edges_of(batch, frozenset()) if inherited else self._batch_edges.get(batch, ())
+        for edge in _merged(edges):
             end = now if edge.to_ns is None else min(edge.to_ns, now)
             if end <= edge.from_ns:
                 continue  # stated for the future: nothing was felt yet
@@ -165,6 +204,7 @@ class Resolver:
                     links=edge.links,
                     points=points,
                     bare=uncovered(span, [part for point in points for part in point.spans]),
+                    of=edge.of,
                 )
             )
         return tuple(legs)
@@ -184,7 +224,7 @@ def _merged(edges: Iterable[Edge]) -> list[Edge]:
         last = merged[-1] if merged else None
         if (
             last is not None
-            and (last.far, last.source, last.state) == (edge.far, edge.source, edge.state)
+            and (last.far, last.source, last.state, last.of) == (edge.far, edge.source, edge.state, edge.of)
             and (last.to_ns is None or last.to_ns >= edge.from_ns)
         ):
             ends = (last.to_ns, edge.to_ns)
@@ -196,6 +236,7 @@ def _merged(edges: Iterable[Edge]) -> list[Edge]:
                 source=last.source,
                 state=last.state,
                 links=last.links + edge.links,
+                of=last.of,
             )
         else:
             merged.append(edge)

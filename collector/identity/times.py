@@ -37,6 +37,12 @@ def utc_text(time_ns: int) -> str:
     return f"{stem}.{digits}Z"
 
 
+def ns_of_text(text: str) -> int:
+    """The instant that `utc_text` wrote, exactly."""
+    stem, _, digits = text.removesuffix("Z").partition(".")
+    return ns_of(datetime.fromisoformat(f"{stem}+00:00")) + int(digits.ljust(9, "0"))
+
+
 def utc_text_or_none(time_ns: int | None) -> str | None:
     """As `utc_text`; None (still open, or unknown) stays None."""
     return None if time_ns is None else utc_text(time_ns)

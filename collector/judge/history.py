@@ -37,8 +37,18 @@ from collector.judge.coverage import (
     unusable_stretches,
 )
 from collector.judge.excursions import excursions_of
+from collector.judge.product import (
+    Profile,
+    Readings,
+    Step,
+    budgets_of,
+    mkt_of,
+    parameter_of,
+    unwatched_spans,
+)
+from collector.judge.storage import Decision
 
-NOT_BUILT: Final = ("budgets", "mkt", "verdict")
+NOT_BUILT: Final = ("verdict",)
 
 GAP_LONGER_THAN_NS: Final = 10 * 60 * NS_PER_S
 """Without a usable reading for longer than this, and than three periods, is an exception."""
@@ -105,7 +115,8 @@ def build_history(
     Excursions are those of the latest version of each rule that binds a point of a leg, over the
     readings inside the leg.
     """
-    legs = (resolver or Resolver(facts)).legs(batch.id)
+    resolver = resolver or Resolver(facts)
+    legs = resolver.legs(batch.id)
     found = _Legs()
     for leg in legs:
         _judge_leg(batch, leg, facts, sources, found)
@@ -113,6 +124,8 @@ def build_history(
         found.exceptions.append(_never_placed(batch))
     position = facts.position
     points = {point.point for leg in legs for point in leg.points}
+    excursions = sorted(found.excursions, key=lambda one: (one["from"], one["point"], one["id"]))
+    product = _product(batch, facts, sources, resolver, legs, excursions)
     concerned = [batch.id, *(f"node:{node_of(point)}" for point in points), *(f"point:{p}" for p in points)]
     coverage = total(found.coverage)
     return {
@@ -123,12 +136,16 @@ def build_history(
             "token": position.token,
             "time": utc_text(position.known_ns),
         },
-        "versions": {"software": software, "rules": _rule_refs(facts, points)},
+        "versions": {
+            "software": software,
+            "rules": _rule_refs(facts, points),
+            "product_profile": product.profile,
+        },
         "legs": found.rows,
         "coverage": {**coverage.document(), "ratio": coverage.ratio},
-        "excursions": sorted(found.excursions, key=lambda one: (one["from"], one["point"], one["id"])),
-        "budgets": None,
-        "mkt": None,
+        "excursions": excursions,
+        "budgets": product.budgets,
+        "mkt": product.mkt,
         "exceptions": [
             item.document()
             for item in worst_first([*concerning(sources.exceptions, concerned), *found.exceptions])
@@ -138,13 +155,52 @@ def build_history(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """What the product profile adds to a history; nothing without one."""
+
+    profile: str | None
+    budgets: list[dict[str, Any]]
+    mkt: list[dict[str, Any]]
+
+
+def _product(  # noqa: PLR0917 - one part of `build_history`
+    batch: Thing,
+    facts: Facts,
+    sources: Sources,
+    resolver: Resolver,
+    legs: Sequence[Leg],
+    excursions: Sequence[Mapping[str, Any]],
+) -> _Product:
+    profile = Profile.of(facts, batch)
+    if profile is None:
+        return _Product(None, [], [])
+    readings = Readings(read=sources.read, points=sources.points)
+    budgets = [one.document() for one in budgets_of(batch, profile, resolver, readings)]
+    mkt = mkt_of(excursions, legs, lambda leg: profile.step(equipment_kind(facts, leg)), readings)
+    return _Product(profile.ref, budgets, mkt)
+
+
+def equipment_kind(facts: Facts, leg: Leg) -> str | None:
+    """What sort of equipment a leg is in, as registered."""
+    thing = facts.things.get(leg.equipment)
+    return None if thing is None else thing.body.get("kind")
+
+
 def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _Legs) -> None:
-    judged = [_judge_point(leg, point, facts, sources) for point in leg.points]
-    coverage = total([unassigned_slots(leg.bare), *(one.coverage for one in judged)])
+    profile = Profile.of(facts, batch)
+    step = None if profile is None else profile.step(equipment_kind(facts, leg))
+    judged = [_judge_point(leg, point, facts, sources, step) for point in leg.points]
+    unwatched = {} if step is None else {name: unwatched_spans(leg, name) for name in step.required}
+    bare = leg.bare if step is None or not step.required else ()
+    holes = [unassigned_slots(spans) for spans in (bare, *unwatched.values())]
+    coverage = total([*holes, *(one.coverage for one in judged)])
     found.coverage.append(coverage)
     found.rows.append(
         {
             "equipment": leg.equipment,
+            "inherited_from": leg.of or None,
+            "step": None if step is None else step.name,
             "from": utc_text(leg.from_ns),
             "to": utc_text_or_none(leg.to_ns),
             "known_to": utc_text(leg.span.to_ns),
@@ -167,9 +223,19 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
         )
     known_ns = max(facts.links[link].known_ns for link in leg.links)
     found.exceptions.extend(_no_sensor(batch, leg, span, known_ns) for span in leg.bare)
+    found.exceptions.extend(
+        _no_sensor(batch, leg, span, known_ns, parameter=name)
+        for name, spans in unwatched.items()
+        for span in spans
+        if not any(hole.from_ns <= span.from_ns and span.to_ns <= hole.to_ns for hole in leg.bare)
+    )
+    if step is not None:
+        found.exceptions.extend(
+            _out_of_profile(batch, leg, one.row, step, known_ns) for one in judged if not _inside(one.row)
+        )
 
 
-def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _Judged:
+def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step: Step | None) -> _Judged:
     declared = sources.points.get(point.point) or PointFacts(name=point.point)
     period_ns = declared.period_ns
     frontier_ns = sources.frontiers.get(node_of(point.point))
@@ -208,6 +274,11 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _
         )
     counts = total(coverage)
     of_values = summary(numbers)
+    required = None if step is None else parameter_of(point.point) in step.required
+    if required is False:
+        counts = Coverage(not_required=counts.slots)
+        causes.clear()
+    decision = None if step is None else step.decision(point.point, of_values.min, of_values.max)
     row = {
         "point": point.point,
         "unit": declared.unit,
@@ -216,6 +287,8 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources) -> _
         "from": utc_text(point.spans[0].from_ns),
         "to": utc_text(point.spans[-1].to_ns),
         "period_s": period_ns / NS_PER_S if period_ns else None,
+        "required": required,
+        "decision": decision,
         **counts.document(),
         "causes": dict(sorted(causes.items())),
         "min": of_values.min,
@@ -236,19 +309,50 @@ def _never_placed(batch: Thing) -> ExceptionItem:
     )
 
 
-def _no_sensor(batch: Thing, leg: Leg, span: Span, known_ns: int) -> ExceptionItem:
+def _inside(row: Mapping[str, Any]) -> bool:
+    return row["decision"] in {None, Decision.IN}
+
+
+def _out_of_profile(
+    batch: Thing, leg: Leg, row: Mapping[str, Any], step: Step, known_ns: int
+) -> ExceptionItem:
+    """Beyond what the profile allows in this step, or too near to it to tell (guard band)."""
+    wanted = step.required[parameter_of(str(row["point"]))]
+    return exception(
+        ExceptionKind.OUT_OF_PROFILE,
+        batch.id,
+        leg.equipment,
+        f"point:{row['point']}",
+        about=(str(row["point"]), *leg.links),
+        evidence=(
+            *leg.links,
+            f"{row['point']} was between {row['min']} and {row['max']}: {row['decision']}",
+            f"the step {step.name!r} asks for {wanted.get('low')} to {wanted.get('high')}",
+            f"U = {wanted.get('uncertainty') or 0}",
+        ),
+        opened_ns=known_ns,
+        suggested="Assess the deviation; indeterminate is not in.",
+    )
+
+
+def _no_sensor(batch: Thing, leg: Leg, span: Span, known_ns: int, *, parameter: str = "") -> ExceptionItem:
+    what = f"point of {parameter}" if parameter else "point"
     return exception(
         ExceptionKind.NO_SENSOR,
         batch.id,
         leg.equipment,
-        about=(leg.equipment, utc_text(span.from_ns)),
+        about=(leg.equipment, utc_text(span.from_ns), *([parameter] if parameter else [])),
         evidence=(
             *leg.links,
-            f"no point was linked to {leg.equipment} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",
+            f"no {what} was linked to {leg.equipment} from {_between(span)}",
         ),
         opened_ns=known_ns,
         suggested=f"Link the points of {leg.equipment} for that time.",
     )
+
+
+def _between(span: Span) -> str:
+    return f"{utc_text(span.from_ns)} to {utc_text(span.to_ns)}"
 
 
 def _declared(absences: Sequence[Absent], gap: Span) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ from datetime import UTC
 from typing import Any, Final
 
 from collector.identity.errors import ContradictionError, SecondPersonError, UnacceptableError
+from collector.identity.exceptions.lineage import allogeneic, chains_of_identity
 from collector.identity.facts import Facts, RuleVersion, Thing, find_or_refuse, fold
 from collector.identity.ids import Kind, Position, batch_id
-from collector.identity.links import ENDS, Link, State
+from collector.identity.links import ENDS, Link, Role, State
 from collector.identity.requests import (
     BatchRequest,
     CorrectionRequest,
@@ -26,6 +27,7 @@ from collector.identity.requests import (
     RuleRequest,
     ThingRequest,
 )
+from collector.identity.resolve import Resolver
 from collector.identity.rows import RowKind, ScanAct
 from collector.identity.times import ns_of, utc_text
 from collector.registry.journal import Journal
@@ -212,6 +214,8 @@ def post_link(registry: Registry, actor: str, request: LinkRequest) -> Link:
         facts = registry.facts_now()
         subject = find_or_refuse(facts, subject_kind, request.subject)
         object_ = find_or_refuse(facts, object_kind, request.object)
+        if request.role is Role.BATCH_PARENT:
+            check_parentage(facts, subject, object_)
         body: dict[str, Any] = {
             "role": request.role.value,
             "subject": subject,
@@ -233,6 +237,27 @@ def post_link(registry: Registry, actor: str, request: LinkRequest) -> Link:
         return registry.facts_now().link(link_id)
 
 
+def check_parentage(facts: Facts, child: str, parent: str) -> None:
+    """Hard stop: a batch is not its own ancestor, and material of two chains of identity never meets."""
+    resolver = Resolver(facts)
+    ancestors = {parent, *resolver.ancestors(parent)}
+    if child in ancestors:
+        raise ContradictionError(
+            what=f"{child} cannot come from {parent}",
+            why=f"{parent} comes from {child}",
+            next_step="Check which is the parent: subject is the child, object the parent.",
+        )
+    family = {child, *resolver.ancestors(child), *ancestors}
+    chains = chains_of_identity(facts, family)
+    if len(chains) > 1 and not allogeneic(facts, child):
+        raise ContradictionError(
+            what=f"HARD STOP: {child} and {parent} belong to different chains of identity",
+            why="; ".join(f"{coi} is {', '.join(batches)}" for coi, batches in sorted(chains.items())),
+            next_step="Do not pool. Quarantine both and call QA.",
+            candidates=sorted({batch for batches in chains.values() for batch in batches}),
+        )
+
+
 def correct_link(registry: Registry, actor: str, link_id: str, request: CorrectionRequest) -> Link:
     """Add a version to a link, provisional until another person confirms it."""
     with registry.journal.exclusive():
@@ -246,6 +271,8 @@ def correct_link(registry: Registry, actor: str, link_id: str, request: Correcti
             body["from_ns"] = ns_of(request.from_)
         if "to" in request.changed:
             body["to_ns"] = None if request.to is None else ns_of(request.to)
+        if "object" in body and link.role is Role.BATCH_PARENT:
+            check_parentage(facts, link.subject, body["object"])
         start = body.get("from_ns", link.from_ns)
         end = body.get("to_ns", link.current.to_ns)
         if end is not None and end <= start:

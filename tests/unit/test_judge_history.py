@@ -71,7 +71,11 @@ def test_a_leg_is_covered_to_the_slot_and_its_excursion_measured(site: Site) -> 
     document = history(site, warm_door())
     assert document["known"]["token"] == f"L1.J{site.journal.last()}"
     assert document["known"]["time"] == "2026-10-04T06:00:00.000Z"
-    assert document["versions"] == {"software": "0.1.0", "rules": ["rule:frz-high@2"]}
+    assert document["versions"] == {
+        "software": "0.1.0",
+        "rules": ["rule:frz-high@2"],
+        "product_profile": None,
+    }
     (leg,) = document["legs"]
     assert (leg["equipment"], leg["to"], leg["source"], leg["state"]) == (
         "equipment:FRZ-01",
@@ -88,8 +92,8 @@ def test_a_leg_is_covered_to_the_slot_and_its_excursion_measured(site: Site) -> 
     assert excursion["to"] == "2026-10-04T03:20:00.000Z"
     assert (excursion["seconds"], excursion["peak"], excursion["policy"]) == (1210.0, -10.0, "conservative")
     assert (excursion["rule"], excursion["side"], excursion["coverage"]) == ("rule:frz-high@2", "high", 1.0)
-    assert (document["budgets"], document["mkt"], document["verdict"]) == (None, None, None)
-    assert document["not_built"] == ["budgets", "mkt", "verdict"]
+    assert (document["budgets"], document["mkt"], document["verdict"]) == ([], [], None)
+    assert document["not_built"] == ["verdict"]
     assert document["exceptions"] == []
     json.dumps(document, allow_nan=False)
 

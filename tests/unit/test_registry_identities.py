@@ -160,7 +160,7 @@ def test_a_relabelled_batch_is_found_by_both_numbers_and_its_old_label_is_told(s
     site.scan("take_out", "H-7", "FRZ-01", time=at(4))
     assert kinds(site) == []
     site.scan("put_in", "B-1", "FRZ-01", time=at(5))
-    assert kinds(site) == [("old_label", "open")]
+    assert kinds(site) == [("old_label", "open"), ("unplaced", "open")]
 
 
 def test_a_scanned_symbol_finds_what_carries_the_key(site: Site) -> None:

@@ -15,6 +15,7 @@ from collector.identity.exceptions.acts import (
     unmatched_scans,
 )
 from collector.identity.exceptions.labels import old_labels, unreadable_labels
+from collector.identity.exceptions.lineage import coi_mixes, open_too_long, unplaced
 from collector.identity.exceptions.model import (
     ExceptionItem,
     ExceptionKind,
@@ -51,6 +52,9 @@ OVER_FACTS = (
     overlaps,
     unreadable_labels,
     old_labels,
+    coi_mixes,
+    unplaced,
+    open_too_long,
 )
 """Detectors that need nothing but the facts."""
 

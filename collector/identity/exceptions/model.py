@@ -18,6 +18,7 @@ from collector.identity.times import utc_text
 class ExceptionKind(StrEnum):
     """Kinds, worst first: the order in which they are shown."""
 
+    COI_MIX = "coi_mix"
     FORK = "fork"
     DUPLICATE_NODE = "duplicate_node"
     LOSS = "loss"
@@ -33,6 +34,9 @@ class ExceptionKind(StrEnum):
     UNKNOWN_IDENTITY = "unknown_identity"
     OLD_LABEL = "old_label"
     OVERLAP = "overlap"
+    OUT_OF_PROFILE = "out_of_profile"
+    UNPLACED = "unplaced"
+    OPEN_TOO_LONG = "open_too_long"
     LIMITS_DIFFER = "limits_differ"
     GAP = "gap"
     QUARANTINE = "quarantine"
