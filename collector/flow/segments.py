@@ -6,25 +6,25 @@ for that birth; it is never decoded by another. Must not know how segments are r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import apsw
 import numpy as np
 
 from collector.flow.births import Births, session_epoch
+from collector.flow.latest import Latest
 from collector.flow.repeats import Repeats
-from collector.flow.state import Newest, State, Stream
+from collector.flow.state import State, Stream
 from collector.flow.told import Told, readings_of
 from collector.store.archive.file import ArchiveError
 from collector.store.database import query, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
-from collector.store.projection import FRONTIER_STEP_MS, MetricInfo, Progress
+from collector.store.projection import FRONTIER_STEP_MS, Progress
 from gateway.contract.births import MetricBirth
 from gateway.contract.codec import Data, PayloadError, check_digest
+from gateway.contract.columns import newest
 from gateway.contract.decode import ALIAS_MAX, unusable_alias_name
 from gateway.contract.events import EVENT_METRIC
-from gateway.contract.reading import Block, Field, Kind, PointName
+from gateway.contract.reading import Block, Field, Kind
 from gateway.contract.segment import NO_PREVIOUS, Clock
 
 NUMBER_MAX = (1 << 63) - 1
@@ -60,6 +60,7 @@ class Segments:
         self._cache = cache
         self._births = births
         self._repeats = Repeats(connection, state, ledger=ledger, cache=cache)
+        self._latest = Latest(connection, state)
         self._told = Told(connection, state, ledger=ledger, cache=cache)
 
     def segment(self, entry: Entry, progress: Progress) -> None:
@@ -138,6 +139,10 @@ class Segments:
                 continue
             self._resolve(stream, entry, data.block, progress, below=birth.id)
 
+    def settle(self) -> None:
+        """The end of a batch: what was gathered over its entries is in the state."""
+        self._latest.settle()
+
     # --- identity -------------------------------------------------------------------------------
 
     def _seen(self, stream: Stream, entry: Entry) -> None:
@@ -211,7 +216,7 @@ class Segments:
                 stream.readings -= readings_of(data)
                 self._told.take_back(stream, entry, data, progress, since=since)
                 self._forget_waiting(stream, entry_id)
-                self._forget_latest(stream, number + 1)
+                self._latest.forget(stream, number + 1)
 
     def _reject(self, stream: Stream, entry_id: int, number: int, *, since: int, progress: Progress) -> None:
         stream.mismatches += 1
@@ -300,9 +305,9 @@ class Segments:
 
     def _resolve(self, stream: Stream, entry: Entry, block: Block, progress: Progress, *, below: int) -> None:
         """Latest values of every known name; the whole entry waits while one is unknown."""
-        rows = _newest_rows(block)
-        names = bindings(stream, entry.device, block, rows)
-        if None in names.values():
+        keys, rows = newest(block)
+        bound = self._latest.bound(stream, entry, block, keys)
+        if not bound.complete:
             stream.waiting += 1
             for table in ("waiting", "waited"):
                 self._connection.execute(
@@ -311,44 +316,13 @@ class Segments:
                 )
             progress.unknown.add((entry.group, entry.node))
             return
-        known = {key: metric for key, metric in names.items() if metric is not None}
-        self._repeats.look(stream, entry, block, known, below=below)
-        for key, metric in known.items():
-            self._latest(stream, entry, block, metric, rows[key])
-
-    def _latest(self, stream: Stream, entry: Entry, block: Block, metric: MetricInfo, row: int) -> None:
-        point = stream.points.get(metric.mid)
-        if point is None:
-            point = PointName(entry.group, entry.node, metric.device, metric.name)
-            stream.points[metric.mid] = point
-        order = (int(block.time_ms[row]), stream.epoch, entry.number or entry.id, row)
-        before = self._state.latest.get(point)
-        if before is None:
-            self._connection.execute(
-                "INSERT OR IGNORE INTO felt VALUES (?,?,?,?,?)",
-                (*(point.group, point.node, point.device, point.name), max(entry.id, metric.born)),
-            )
-        elif order <= before:
-            return
-        self._state.latest[point] = order
-        self._state.latest_changed[point] = Newest(order, block, metric.kind, entry.id)
+        self._repeats.look(stream, entry, block, bound.metrics, below=below)
+        self._latest.note(stream, entry, block, bound, rows)
 
     def _forget_waiting(self, stream: Stream, entry_id: int) -> None:
         """Nobody waits for the names of what does not count."""
         waits = query_one(self._connection, "DELETE FROM waiting WHERE id = ? RETURNING id", (entry_id,))
         stream.waiting -= waits is not None
-
-    def _forget_latest(self, stream: Stream, number: int) -> None:
-        """No last value is of a segment whose content is not what its digest says."""
-        of = (stream.group, stream.node, stream.epoch, number)
-        latest = self._state.latest
-        for point in [p for p, order in latest.items() if (p.group, p.node, order[1], order[2]) == of]:
-            del latest[point]
-            self._state.latest_changed.pop(point, None)
-            self._connection.execute(
-                "DELETE FROM latest WHERE (grp, node, device, name) = (?,?,?,?)",
-                (point.group, point.node, point.device, point.name),
-            )
 
     def _name_foreign(self, stream: Stream, entry: Entry, block: Block) -> None:
         """A foreign metric that comes by name needs no birth: its kind is that of its first value."""
@@ -372,26 +346,3 @@ def is_unusable_alias(name: str) -> bool:
     if digits == name or not digits.isdecimal():
         return False
     return not 0 < int(digits) <= ALIAS_MAX
-
-
-def bindings(stream: Stream, device: str, block: Block, keys: Iterable[int]) -> dict[int, MetricInfo | None]:
-    """Every key of the block but the events', with the metric it stands for, None when unknown."""
-    out: dict[int, MetricInfo | None] = {}
-    for key in keys:
-        at = -key & _MASK
-        if at < len(block.names):
-            if block.names[at] != EVENT_METRIC:
-                out[key] = stream.by_name.get((device, block.names[at]))
-            continue
-        metric = stream.by_alias.get(key)
-        out[key] = metric if metric is not None and metric.device == device else None
-    return out
-
-
-def _newest_rows(block: Block) -> dict[int, int]:
-    """Every key of the block with the row of its newest time (the last of equal times)."""
-    key, time_ms = block.key, block.time_ms
-    if not (time_ms[1:] < time_ms[:-1]).any():  # as a gateway appends: the last row of a key is its newest
-        return dict(zip(key.tolist(), range(len(key)), strict=True))
-    order = np.lexsort((time_ms, key))
-    return dict(zip(key[order].tolist(), order.tolist(), strict=True))

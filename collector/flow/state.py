@@ -22,6 +22,25 @@ LatestRow: TypeAlias = tuple[int, str, int, int]
 """(time_ms, epoch, number, index): the order of readings."""
 
 
+@dataclass(slots=True, eq=False)
+class Last:
+    """Where a point's newest reading is; `order` None without one."""
+
+    point: PointName
+    order: LatestRow | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """What the keys of a block stand for. `metrics`: by key; `lasts`: (place among the keys, metric, its
+    newest reading). Not `complete` while one of them is unknown.
+    """
+
+    metrics: dict[int, MetricInfo]
+    lasts: tuple[tuple[int, MetricInfo, Last], ...]
+    complete: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Stream:
     """One epoch of one node (or one session of a foreign node)."""
@@ -52,10 +71,10 @@ class Stream:
     """Its node went on to another epoch."""
     by_alias: dict[int, MetricInfo] = field(default_factory=dict)
     by_name: dict[tuple[str, str], MetricInfo] = field(default_factory=dict)
+    bound: dict[tuple[str, tuple[str, ...], bytes], Bound] = field(default_factory=dict)
+    """By device, names and keys; forgotten when a name comes."""
     unchecked: set[int] = field(default_factory=set)
     waiting: int = 0
-    points: dict[int, PointName] = field(default_factory=dict)
-    """Of its metrics, by `mid`: made once."""
     chain: tuple[int, str] | None = None
     """Number and digest of the segment before, when it just went by."""
 
@@ -142,8 +161,9 @@ class State:
         self._by_sid: dict[int, Stream] = {}
         self.nodes: dict[NodeKey, Node] = {}
         self.devices: dict[tuple[str, str, str], Device] = {}
-        self.latest: dict[PointName, LatestRow] = {}
-        self.latest_changed: dict[PointName, Newest] = {}
+        self.lasts: dict[PointName, Last] = {}
+        self.latest_changed: dict[int, tuple[Last, Newest]] = {}
+        """By the identity of the first."""
         self._dirty_streams: dict[int, Stream] = {}
         self._dirty_nodes: dict[NodeKey, Node] = {}
         self._dirty_devices: dict[tuple[str, str, str], Device] = {}
@@ -205,7 +225,7 @@ class State:
         for grp, node_id, device, name, time_ms, epoch, number, index in rows(
             "SELECT grp, node, device, name, time_ms, epoch, number, idx FROM latest"
         ):
-            self.latest[PointName(grp, node_id, device, name)] = (time_ms, epoch, number, index)
+            self.last(PointName(grp, node_id, device, name)).order = (time_ms, epoch, number, index)
 
     # --- looking up, and noting that it will change ---------------------------------------------
 
@@ -278,8 +298,13 @@ class State:
         self._dirty_devices[group, node, device] = found
         return found
 
+    def last(self, point: PointName) -> Last:
+        """The newest reading of a point, made when it is new."""
+        return self.lasts.setdefault(point, Last(point))
+
     def name(self, stream: Stream, metric: MetricInfo) -> None:
         """Let a binding of this stream count; the newest of a name wins."""
+        stream.bound.clear()
         if metric.alias is not None:
             stream.by_alias[metric.alias] = metric
         stream.by_name[metric.device, metric.wire or metric.name] = metric
@@ -312,8 +337,8 @@ class State:
         many(
             "INSERT OR REPLACE INTO latest VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
-                (point.group, point.node, point.device, point.name, *newest.cells())
-                for point, newest in self.latest_changed.items()
+                (last.point.group, last.point.node, last.point.device, last.point.name, *newest.cells())
+                for last, newest in self.latest_changed.values()
             ],
         )
         self._dirty_streams.clear()

@@ -92,11 +92,9 @@ class SegmentCache:
             with self._lock:
                 missing = [entry_id for entry_id in part if entry_id not in self._group_of]
             payloads = self._ledger.payloads(missing)
-            columns = decode_many([payloads[entry_id] for entry_id in missing])
-            fetched = {entry_id: place for place, entry_id in enumerate(missing)}
-            self.put(columns, fetched)
+            self.prime(payloads)
             for entry_id in part:
-                yield entry_id, columns.data(fetched[entry_id]) if entry_id in fetched else self.get(entry_id)
+                yield entry_id, self.get(entry_id, payloads.get(entry_id))
 
     def has(self, entry_id: int) -> bool:
         """Whether this segment is here now."""

@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from gateway.contract.reading import Block
 
 DOMAIN: Final = b"telomere-segment-1"
@@ -109,7 +111,7 @@ def digest(*, previous: str, epoch: str, number: int, device: str, clock: str, b
         (block.quality, "<u2"),
         (block.reason, "<u2"),
     ):
-        h.update(column.astype(dtype, copy=False).tobytes())
+        h.update(np.ascontiguousarray(column, dtype).data)
     for texts in (block.names, block.strings, block.reasons):
         h.update(b"".join(_text(text) for text in texts))
     return h.hexdigest()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.contract import wire
 from gateway.contract.codec import Data, PayloadError, decode_data, encode_status
-from gateway.contract.columns import Columns, compiled, decode_many, scan, warm
+from gateway.contract.columns import Columns, compiled, decode_many, newest, scan, warm
 from gateway.contract.reading import Block, Kind, Quality, Reading, Reason, block_of
 from tests.property.contract_strategies import blocks, message_of, same, sealed, shuffled
 
@@ -234,3 +234,18 @@ def test_numbers_that_are_none_have_their_reason() -> None:
     columns = all_equal([bytes(message.SerializeToString())])
     assert not columns.plain
     assert columns.texts(0)[2] == (Reason.NOT_A_NUMBER.value, "")
+
+
+@MANY
+@given(block=blocks())
+def test_the_newest_row_of_every_key_is_the_same_with_and_without_the_kernel(block: Block) -> None:
+    fast = newest(block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_made", [])
+        slow = newest(block)
+    expected: dict[int, int] = {}
+    for row, (key, time_ms) in enumerate(zip(block.key.tolist(), block.time_ms.tolist(), strict=True)):
+        if key not in expected or time_ms >= block.time_ms[expected[key]]:
+            expected[key] = row
+    for keys, rows in (fast, slow):
+        assert list(zip(keys.tolist(), rows.tolist(), strict=True)) == list(expected.items())

@@ -7,5 +7,6 @@ batch, and the plain decoder for whatever that kernel does not know. Answers are
 
 from gateway.contract.columns.compiled import ready, warm
 from gateway.contract.columns.many import Columns, decode_many
+from gateway.contract.columns.newest import newest
 
-__all__ = ["Columns", "decode_many", "ready", "warm"]
+__all__ = ["Columns", "decode_many", "newest", "ready", "warm"]

@@ -1,4 +1,4 @@
-"""The kernel in `scan`, compiled with numba once somebody asked for it and numba is installed.
+"""The kernels of this room, compiled with numba once somebody asked for it and numba is installed.
 
 Nothing here is compiled by itself: a gateway has no numba, and a collector must not stop receiving for the
 seconds that a first compilation takes. `warm` is called beside other work; until it has returned the plain
@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.contract.columns import scan
+from gateway.contract.columns import kernel, scan
 from gateway.contract.decode import COLUMNS
 
-Count: TypeAlias = Callable[..., int]
-Scan: TypeAlias = Callable[..., tuple[int, int]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """`scan.count`, `scan.scan` and `kernel.newest`, compiled."""
+
+    count: Callable[..., int]
+    scan: Callable[..., tuple[int, int]]
+    newest: Callable[..., int]
+
 
 _INNER: Final = (
     "read_varint",
@@ -40,11 +48,11 @@ _INNER: Final = (
 )
 """Callees before their callers."""
 
-_made: list[tuple[Count, Scan]] = []
+_made: list[Kernels] = []
 
 
-def ready() -> tuple[Count, Scan] | None:
-    """The compiled `scan.count` and `scan.scan`, None while there are none."""
+def ready() -> Kernels | None:
+    """What is compiled, None while nothing is."""
     return _made[0] if _made else None
 
 
@@ -56,7 +64,7 @@ def warm() -> bool:
         from numba import njit  # noqa: PLC0415 - 115 MB and a second: only who decodes in bulk wants it
     except ImportError:
         return False
-    namespace: dict[str, Any] = dict(vars(scan))
+    namespace: dict[str, Any] = {**vars(kernel), **vars(scan)}
 
     def compile_one(name: str) -> Any:
         function = namespace[name]
@@ -71,12 +79,12 @@ def warm() -> bool:
 
     for name in _INNER:
         namespace[name] = compile_one(name)
-    count: Count = compile_one("count")
-    kernel: Scan = compile_one("scan")
+    made = Kernels(count=compile_one("count"), scan=compile_one("scan"), newest=compile_one("newest"))
     raw, offsets = np.frombuffer(b"\0", np.uint8), np.zeros(1, np.int64)
-    rows = count(raw, offsets)
-    kernel(raw, offsets, room(rows=rows, texts=1), scratch(), np.zeros((0, scan.FACTS), np.int64))
-    _made.append((count, kernel))
+    columns = room(rows=made.count(raw, offsets), texts=1)
+    made.scan(raw, offsets, columns, scratch(), np.zeros((0, scan.FACTS), np.int64))
+    made.newest(*columns[:2], offsets, columns[0], offsets)
+    _made.append(made)
     return True
 
 

@@ -180,15 +180,14 @@ def decode_many(payloads: Sequence[bytes]) -> Columns:
     texts = np.zeros((0, scan.TEXT_COLUMNS), np.int64)
     columns: list[NDArray[Any]] = [np.zeros(0, dtype) for dtype in COLUMNS]
     if kernels is not None:
-        count, scan_all = kernels
         sizes = accumulate(map(len, payloads), initial=len(scan.NOT_A_NUMBER))
         offsets = np.fromiter(sizes, np.int64, count=n + 1)
         letters = np.frombuffer(raw, np.uint8)
-        rows = count(letters, offsets)
+        rows = kernels.count(letters, offsets)
         room = compiled.room(
             rows=rows, texts=min(len(raw) // _TEXT_BYTES_MIN + _TEXTS_SPARE * n, 3 * rows) + 1
         )
-        rows, found = scan_all(letters, offsets, room, compiled.scratch(), facts)
+        rows, found = kernels.scan(letters, offsets, room, compiled.scratch(), facts)
         columns, texts = [column[:rows] for column in room[:-1]], room[-1][:found].copy()
     made = _columns(columns, raw=raw, facts=facts, texts=texts, plain={})
     slow = facts[:, scan.OK] == 0
