@@ -107,7 +107,9 @@ def backup(config: Path, target: Path, *, json: bool) -> int:
         size = sum(size for size, _ in manifest.files.values())
         token = document["position"]["token"]
         print(f"{target}: position {token}, {size / 1e6:.1f} MB, hashes in manifest.json")
-    return Exit.FINE
+        for name in manifest.missing:
+            print(f"{name} is damaged or gone and is NOT in this backup: put it back from an older one")
+    return Exit.FINDING if manifest.missing else Exit.FINE
 
 
 def restore(config: Path, source: Path, *, force: bool, json: bool) -> int:

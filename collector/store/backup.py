@@ -1,9 +1,9 @@
 """Backup and restore: both originals at one position, out of a running collector and back.
 
-Owns the form of a backup (a folder with ledger.db, registry.db and manifest.json), how it is taken
-while both files are written, its verification, and the new ledger id of what is restored: gateways see
-it in the next receipt and send again everything they keep. Projections are not in it: they are rebuilt.
-Must not know MQTT, HTTP nor what the files hold.
+Owns the form of a backup (a folder with ledger.db, registry.db, the ledger's archive files and
+manifest.json), how it is taken while both files are written, its verification, and the new ledger id of
+what is restored: gateways see it in the next receipt and send again everything they keep. Projections are
+not in it: they are rebuilt. Must not know MQTT, HTTP nor what the files hold.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from typing import Any, Final
 import apsw
 
 from collector.identity.ids import Position
+from collector.store.archive import copying
+from collector.store.archive.file import FOLDER
 from collector.store.database import BUSY_TIMEOUT_MS, LOCK_NAME, InUseError, held, query_one
 from collector.store.ledger import LEDGER_NAME, Restored, assign_new_id
 
@@ -44,7 +47,9 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a backup holds. `ledger`, `journal`: the position; `files`: name → (bytes, SHA-256)."""
+    """What a backup holds. `ledger`, `journal`: the position; `files`: name → (bytes, SHA-256); `missing`:
+    archive files that were damaged or gone when it was taken.
+    """
 
     created: str
     software: str
@@ -52,6 +57,7 @@ class Manifest:
     ledger: int
     journal: int
     files: dict[str, tuple[int, str]]
+    missing: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -66,6 +72,7 @@ class Manifest:
                 "token": Position(self.ledger, self.journal, 0).token,
             },
             "files": {name: {"bytes": size, "sha256": sha} for name, (size, sha) in self.files.items()},
+            "missing": list(self.missing),
         }
 
 
@@ -87,19 +94,25 @@ def back_up(data_dir: Path, target: Path, *, now_ns: int, software: str) -> Mani
     draft.mkdir(mode=0o700)
     try:
         ledger, journal, ledger_id = _copy_both(data_dir, draft)
+        archives = copying.listed(draft / LEDGER_NAME)
+        missing = copying.bring(data_dir, draft, archives, beside=target.parent, manifest=MANIFEST)
         manifest = Manifest(
             created=_time_text(now_ns),
             software=software,
             ledger_id=ledger_id,
             ledger=ledger,
             journal=journal,
-            files={name: _sealed(draft / name) for name in (LEDGER_NAME, REGISTRY_NAME)},
+            files={
+                **{name: _sealed(draft / name) for name in (LEDGER_NAME, REGISTRY_NAME)},
+                **{name: facts for name, facts in archives.items() if name not in missing},
+            },
+            missing=tuple(missing),
         )
         _write(draft / MANIFEST, json.dumps(manifest.document(), indent=1) + "\n")
         _sync(draft)
         draft.rename(target)
         _sync(target.parent)
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         msg = f"the copy failed: {error}"
         raise BackupError(
             msg, hint="see that there is space where the backup goes; nothing was lost"
@@ -116,6 +129,11 @@ def verify(source: Path) -> Manifest:
         path = source / name
         if not path.is_file() or path.stat().st_size != size or _sha256(path) != sha:
             msg = f"{path} is not the file that the backup was made with (its size or SHA-256 differs)"
+            raise BackupError(msg, hint="use another copy of this backup, or an older one")
+    archives = copying.listed(source / LEDGER_NAME)
+    for name, facts in archives.items():
+        if manifest.files.get(name) != facts and name not in manifest.missing:
+            msg = f"{source / name} is named by the ledger and not by the manifest"
             raise BackupError(msg, hint="use another copy of this backup, or an older one")
     found = _checked(source / LEDGER_NAME, "SELECT COALESCE(max(id), 0), count(*) FROM entry")
     if found != (manifest.ledger, manifest.ledger):
@@ -155,6 +173,8 @@ def restore(source: Path, data_dir: Path, *, now_ns: int, force: bool = False) -
     draft = data_dir.with_name(f".{data_dir.name}.restore-{secrets.token_hex(4)}")
     draft.mkdir(mode=0o700)
     try:
+        if any(copying.NAME.fullmatch(name) for name in manifest.files):
+            (draft / FOLDER).mkdir(mode=0o700)
         for name, (_, sha) in manifest.files.items():
             _copy(source / name, draft / name, sha256=sha)
         note = Restored(
@@ -167,7 +187,7 @@ def restore(source: Path, data_dir: Path, *, now_ns: int, force: bool = False) -
         ledger_id = assign_new_id(draft / LEDGER_NAME, note)
         for name in manifest.files:
             _sync(draft / name)
-        _sync(draft)
+            _sync((draft / name).parent)
         with _free(data_dir):
             if occupied:
                 data_dir.rename(moved_to)
@@ -253,6 +273,7 @@ def _manifest(source: Path) -> Manifest:
             ledger=int(position["ledger"]),
             journal=int(position["journal"]),
             files={name: (int(one["bytes"]), str(one["sha256"])) for name, one in files.items()},
+            missing=tuple(str(name) for name in document.get("missing", ())),
         )
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
@@ -260,7 +281,9 @@ def _manifest(source: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} is not the manifest of a backup"
         raise BackupError(msg, hint="name the folder that `telomere collector backup` made") from error
-    if document.get("format") != FORMAT or manifest.files.keys() != {LEDGER_NAME, REGISTRY_NAME}:
+    others = manifest.files.keys() - {LEDGER_NAME, REGISTRY_NAME}
+    whole = manifest.files.keys() >= {LEDGER_NAME, REGISTRY_NAME}
+    if document.get("format") != FORMAT or not whole or not all(map(copying.NAME.fullmatch, others)):
         msg = f"{path} has the form {document.get('format')!r}, this version reads {FORMAT!r}"
         raise BackupError(
             msg, hint="restore with the version of Telomere that made the backup, or a newer one"
@@ -342,9 +365,7 @@ def _sync(path: Path) -> None:
 def _discard(draft: Path) -> None:
     """A draft that was not renamed goes; one that was is not there any more."""
     if draft.exists():
-        for path in draft.iterdir():
-            path.unlink()
-        draft.rmdir()
+        shutil.rmtree(draft)
 
 
 def _time_text(now_ns: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 from collector.flow import archiving
 from collector.flow.archiving import Archiving, due, tidy
 from collector.flow.rebuild import rebuild
+from collector.registry.journal import Journal
 from collector.store.archive.build import Order, build
 from collector.store.archive.file import ArchiveError
+from collector.store.backup import BackupError, Manifest, restore, verify
 from collector.store.ledger import Draft, EntryKind, Ledger, releasing
 from collector.store.live import LiveBoard
 from gateway.contract.reading import PointName
@@ -249,3 +253,50 @@ def draft(number: int) -> Draft:
         number=number,
         digest=f"{number}",
     )
+
+
+# --- backup -----------------------------------------------------------------------------------------
+
+
+def backed_up(stores: Stores, target: Path) -> Manifest:
+    """In a process of its own, as the command does it."""
+    code = (
+        "import sys; from pathlib import Path; from collector.store.backup import back_up;"
+        " back_up(Path(sys.argv[1]), Path(sys.argv[2]), now_ns=0, software='t')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(stores.folder), str(target)], check=True)
+    return verify(target)
+
+
+def test_a_backup_holds_the_archive_and_copies_each_file_once(stores: Stores, tmp_path: Path) -> None:
+    Journal.open(url="sqlite:", data_dir=stores.folder, now_ns=lambda: 1).close()
+    entries = stores.ledger.entries(after=0, limit=100)
+    first = archive(stores, last=30)
+    kept = tmp_path / "kept"
+    backed_up(stores, kept / "monday")
+    second = archive(stores, last=50)
+    manifest = backed_up(stores, kept / "tuesday")
+    archives = {f"archive/{path.name}" for path in (first, second)}
+    assert manifest.files.keys() == {"ledger.db", "registry.db", *archives}
+    monday, tuesday = (kept / day / "archive" / first.name for day in ("monday", "tuesday"))
+    assert monday.stat().st_ino == tuesday.stat().st_ino != first.stat().st_ino
+    restore(kept / "tuesday", tmp_path / "new", now_ns=1)
+    again = Ledger.open(tmp_path / "new" / "ledger.db", now_ns=lambda: 1)
+    assert again.id != stores.ledger.id
+    assert again.entries(after=0, limit=100) == entries
+    again.close()
+
+
+def test_a_damaged_archive_file_is_taken_from_an_older_backup_or_told(stores: Stores, tmp_path: Path) -> None:
+    Journal.open(url="sqlite:", data_dir=stores.folder, now_ns=lambda: 1).close()
+    path = archive(stores, last=30)
+    backed_up(stores, tmp_path / "kept/monday")
+    path.write_bytes(b"rot" + path.read_bytes()[3:])
+    assert backed_up(stores, tmp_path / "kept/tuesday").missing == ()
+    alone = backed_up(stores, tmp_path / "elsewhere/tuesday")
+    assert alone.missing == (f"archive/{path.name}",)
+    restore(tmp_path / "elsewhere/tuesday", tmp_path / "new", now_ns=1)
+    kept = tmp_path / "kept/monday/archive" / path.name
+    kept.write_bytes(b"rot" + kept.read_bytes()[3:])
+    with pytest.raises(BackupError, match="not the file that the backup was made with"):
+        verify(tmp_path / "kept/monday")
