@@ -311,6 +311,21 @@ def collector_restore(
     raise typer.Exit(cli_collector.restore(config, source, force=force, json=as_json))
 
 
+@collector.command("archive")
+def collector_archive(
+    *,
+    config: Config,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and check every payload.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The ledger's archive files: which entries they hold and what they take. Exit 1: one is damaged."""
+    from deploy import cli_store
+
+    raise typer.Exit(cli_store.archive(config, verify=verify, json=as_json))
+
+
 @collector.command("rebuild")
 def collector_rebuild(*, config: Config, as_json: Json = False) -> None:
     """Make everything derived anew from ledger and journal and compare it with what was there.

@@ -1,4 +1,4 @@
-"""Bodies of the commands on a stopped collector's store: `telomere collector rebuild`."""
+"""Bodies of the commands on the collector's store: `telomere collector rebuild` and `archive`."""
 
 from __future__ import annotations
 
@@ -59,6 +59,29 @@ def _tell(data_dir: Path, done: Rebuilt) -> None:
         print(f"equal to what was there before: {len(done.compared)} tables compared")
     if done.kept is not None:
         print(f"the new files are in use; the old ones lie in {done.kept}: report this, then delete them")
+
+
+def archive(config: Path, *, verify: bool, json: bool) -> int:
+    """The archive files, looked at or read whole; the collector may run."""
+    from collector.config import load
+    from collector.store.archive.check import check
+
+    data_dir = load(config).config.collector.data_dir
+    ledger = data_dir / "ledger.db"
+    if not ledger.is_file():
+        raise CommandError(f"{ledger} does not exist", hint="a collector that never ran has no archive")
+    found = check(data_dir, whole=verify, progress=Progress().show)
+    if json:
+        print(json_module.dumps(found.document(), ensure_ascii=False))
+    else:
+        upto = found.files[-1].last if found.files else 0
+        size, payloads = found.bytes, found.payload_bytes
+        print(f"{data_dir}: {len(found.files)} files, entries 1 to {upto}, {payloads} bytes in {size}")
+        for fault in found.faults:
+            print(fault)
+        if not found.faults:
+            print("every payload is what it was" if verify else "every file is there (--verify reads them)")
+    return Exit.FINDING if found.faults else Exit.FINE
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
@@ -300,3 +301,19 @@ def test_a_damaged_archive_file_is_taken_from_an_older_backup_or_told(stores: St
     kept.write_bytes(b"rot" + kept.read_bytes()[3:])
     with pytest.raises(BackupError, match="not the file that the backup was made with"):
         verify(tmp_path / "kept/monday")
+
+
+def test_the_command_lists_and_verifies(stores: Stores) -> None:
+    (stores.folder / "collector.toml").write_text('[collector]\ndata_dir = "."\n')
+    path = archive(stores, last=30)
+    archive(stores, last=50)
+    command = [sys.executable, "-m", "deploy.cli", "collector", "archive", "--json", "--verify"]
+    command += ["--config", str(stores.folder / "collector.toml")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["verified"], document["archived_upto"]) == (0, 50, 50)
+    assert 0 < document["bytes"] < document["payload_bytes"]
+    path.write_bytes(path.read_bytes()[:-1])
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "entries 1 to 30" in json.loads(done.stdout)["faults"][0]
