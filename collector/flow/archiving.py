@@ -161,7 +161,9 @@ class Archiving:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        answering = asyncio.ensure_future(child.communicate(json.dumps(asdict(order)).encode()))
+        assert child.stdin is not None, "it was asked for"
+        child.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+        answering = asyncio.ensure_future(_answer(child))
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait((answering, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -179,6 +181,14 @@ class Archiving:
             lines = problem.decode(errors="replace").strip().splitlines()
             raise BuildError(lines[-1] if lines else f"the archiver ended with {child.returncode}")
         return Sealed(**json.loads(out))
+
+
+async def _answer(child: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """What it says until it ends; its stdin stays open, or it would end at once."""
+    assert child.stdout is not None, "it was asked for"
+    assert child.stderr is not None, "it was asked for"
+    out, problem, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    return out, problem
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

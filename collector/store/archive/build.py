@@ -3,15 +3,19 @@
 Owns the walk over a range of ledger.db and the proof that the finished file gives every payload back,
 compared with the ledger's own bytes. Writes nothing but that file; noting it in the ledger and letting
 payloads go is the collector's own. Run as `python -m collector.store.archive.build LEDGER FOLDER`; the
-order comes as JSON on stdin, the finished file's facts go as JSON to stdout.
+order comes as a line of JSON on stdin, the finished file's facts go as JSON to stdout. It ends when stdin
+does: nobody waits for its file any more.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -120,8 +124,28 @@ def main() -> None:
     os.nice(NICENESS)
     os.umask(0o077)
     ledger, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    sealed = build(ledger, folder, Order(**json.load(sys.stdin)))
+    order = Order(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    with _alone(folder):
+        sealed = build(ledger, folder, order)
     print(json.dumps(asdict(sealed)))  # noqa: T201 (stdout is its answer)
+
+
+def _end_with_stdin() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One whose collector was killed a moment ago may still be ending: two never write."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":
