@@ -26,6 +26,7 @@ from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, Ledger
 from collector.store.projection import seen_by
 from collector.store.schema import TABLES
+from gateway.contract.columns import warm
 
 PROJECTION_NAME: Final = "projection.db"
 DRAFT: Final = "rebuild"
@@ -133,6 +134,7 @@ def rebuild(
     if not path.is_file():
         raise FileNotFoundError(path)
     draft = data_dir / DRAFT
+    warm()
     with held(data_dir):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
