@@ -35,7 +35,7 @@ SLOTS_S: Final = 600
 
 def fill(ledger: Ledger, readings: int) -> int:
     """Commit so many readings of eight gateways with fifty points at 1 Hz each; how many there are."""
-    gateways = [filled.Gateway(f"gw-{number}", POINTS) for number in range(GATEWAYS)]
+    gateways = [filled.Gateway(f"gw-{n}", POINTS, epoch=f"{n + 1:016x}") for n in range(GATEWAYS)]
     for one in gateways:
         ledger.commit(one.births())
     filled.commit(ledger, _turns(gateways, readings))
