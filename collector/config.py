@@ -274,6 +274,12 @@ class SinkSection(Section):
     readings_per_s_max: int = Field(
         200_000, ge=100, le=10_000_000, description="the pace of a back-fill, so that receiving goes first"
     )
+    file_every_s: float = Field(
+        600.0,
+        ge=1,
+        le=86_400,
+        description="Parquet: how long readings wait before they get a file",
+    )
     timeout_s: float = Field(10.0, gt=0, le=600, description="how long one request may take")
 
     @property

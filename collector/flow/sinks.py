@@ -180,7 +180,7 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
     address: SinkAddress = section.address
     match address.kind:
         case SinkKind.PARQUET:
-            return ParquetFolder(address.folder, ledger=ledger)
+            return ParquetFolder(address.folder, ledger=ledger, file_every_s=section.file_every_s)
         case SinkKind.VICTORIAMETRICS:
             return VictoriaServer(
                 address,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from collector.config import SinkSection
 from collector.flow.sinks import target_of
+from collector.identity.facts import Facts
 from collector.store.sinks.copier import Choice, Copier
 from collector.store.sinks.file import SinkFile
 from gateway.contract.births import MetricBirth
@@ -37,7 +39,7 @@ class Site:
         self.stores.take(*(self.gateway.data(self.gateway.make(DEVICE, rows)) for rows in segments))
         self.stores.project()
 
-    def copier(self, url: str, **keys: object) -> Copier:
+    def copier(self, url: str, *, facts: Callable[[], Facts] | None = None, **keys: Any) -> Copier:
         """A sink as collector.toml describes it; its file is kept, so a second one goes on."""
         section = SinkSection.model_validate({"url": url, **keys})
         stores = self.stores
@@ -55,6 +57,7 @@ class Site:
             now_s=lambda: self.now_s,
             now_ns=lambda: stores.now_ns,
             choice=Choice(points=section.points, from_ns=section.from_ns),
+            facts=facts,
         )
         self._open.append(copier)
         return copier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,8 +152,8 @@ def test_a_kill_of_the_server_loses_nothing_that_the_cursor_is_over(site: Site, 
 def test_only_the_chosen_points_and_times(site: Site, influx: Influx) -> None:
     site.born(metric("t", 1), metric("u", 2))
     site.take([*numbers(1, T0_MS, [1.0, 2.0, 3.0]), *numbers(2, T0_MS, [4.0])])
-    from_ = "2026-09-21T14:13:21Z"
-    copier = site.copier(influx.sink, points=["zurich/*/t"], **{"from": from_})
+    from_: dict[str, Any] = {"from": "2026-09-21T14:13:21Z"}
+    copier = site.copier(influx.sink, points=["zurich/*/t"], **from_)
     site.drain(copier)
     assert [row[1] for row in influx.rows("SELECT value FROM readings")] == [2.0, 3.0]
     assert copier.counts.written == 2

@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(site: Site, tmp_path: Pat
 
 
 def test_a_full_step_does_not_wait(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ParquetFolder, "step", Step(entries_max=2, bytes_max=1 << 20, patience_s=600.0))
+    monkeypatch.setattr(parquet, "STEP", Step(entries_max=2, bytes_max=1 << 20))
     site.born(metric("t", 1))
     site.take(*(numbers(1, T0_MS + i * 1000, [float(i)]) for i in range(5)))
     copier = site.copier(f"parquet:{tmp_path / 'out'}")

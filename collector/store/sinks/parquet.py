@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,8 @@ from collector.store.sinks.lines import Labels
 from collector.store.sinks.model import Refused, Sample, SinkDownError, Step
 from gateway.contract.reading import PointName
 
-STEP: Final = Step(entries_max=16_384, bytes_max=8 * 1024 * 1024, patience_s=600.0)
-"""Up to about a million readings a file of a day, or ten minutes of a quiet site."""
+STEP: Final = Step(entries_max=16_384, bytes_max=8 * 1024 * 1024)
+"""Up to about a million readings a file of a day, or what `file_every_s` brought."""
 ROWS_A_GROUP: Final = 256 * 1024
 DAY_MS: Final = 86_400_000
 _PART: Final = re.compile(r"part-([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.parquet(\.tmp)?")
@@ -59,11 +60,11 @@ log = structlog.get_logger(__name__)
 class ParquetFolder:
     """A folder of daily partitions."""
 
-    step = STEP
     lag_s = 0.0
     rewrites = False
 
-    def __init__(self, folder: Path, *, ledger: str) -> None:
+    def __init__(self, folder: Path, *, ledger: str, file_every_s: float) -> None:
+        self.step = replace(STEP, patience_s=file_every_s)
         self._folder = folder
         self._ledger = ledger
 
