@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, cast
 
 import structlog
@@ -24,6 +25,7 @@ from collector.config import CollectorConfig
 from collector.flow.archiving import Archiving
 from collector.flow.follow import Follow
 from collector.flow.project import Projector
+from collector.flow.seal import Sealing
 from collector.flow.sinks import SinkTask
 from collector.identity.facts import Facts
 from collector.identity.ids import Position as KnownPosition
@@ -33,12 +35,16 @@ from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.session import Clocks, HostSession
 from collector.registry.commands import Registry
 from collector.registry.journal import Journal
+from collector.store.chunks.file import CHUNKS_NAME, ChunkReading
+from collector.store.chunks.readings import ChunkReadings
+from collector.store.chunks.seal import Sealer
+from collector.store.chunks.tail import Tail
 from collector.store.database import held
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
 from collector.store.ledger.cuts import Cut
 from collector.store.live import LiveBoard
-from collector.store.projection import Projection, seen_by
+from collector.store.projection import Progress, Projection, seen_by
 from collector.store.readings import ReadingStore
 from collector.store.served import LedgerReadings
 from gateway.contract.columns import warm
@@ -111,6 +117,10 @@ class Collector:
         projection = Projection(path, ledger=ledger, live=live)
         stack.callback(projection.close)
 
+        served = LedgerReadings(ledger=ledger, projection=projection, cache=cache)
+        readings, sealing = await _sealed(
+            stack, data_dir / CHUNKS_NAME, ledger=ledger, served=served, projection=projection, live=live
+        )
         tracker = ReceiptTracker(host=config.broker.host_id, ledger_id=ledger.id)
         own = await asyncio.to_thread(restore, tracker, ledger=ledger, projection=projection)
         sorter = SequencedSorter(own, is_refused=tracker.is_refused)
@@ -125,7 +135,7 @@ class Collector:
             reorder_s=config.broker.reorder_timeout_ms / 1000,
             taken=sorter.taken,
         )
-        follow = Follow(projector, live=live, on_progress=session.projected)
+        follow = Follow(projector, live=live, on_progress=lambda one: _projected(one, session, sealing))
         committer = Committer(
             ledger=ledger,
             cache=cache,
@@ -135,13 +145,12 @@ class Collector:
             on_ledger_state=session.ledger_state_changed,
         )
         session.attach(committer)
-        archiving = self._archiving(ledger, follow, live)
-        tasks = {"archive": archiving.run, "project": follow.run}
+        archiving = self._archiving(ledger, sealing, live)
+        tasks = {"archive": archiving.run, "seal": sealing.run, "project": follow.run}
         for name, work in (tasks | {"commit": committer.run, "session": session.run}).items():
             task = asyncio.create_task(work(stop), name=name)
             task.add_done_callback(lambda done: _failed(done, stop))
             stack.push_async_callback(_finished, task, stop)
-        readings = LedgerReadings(ledger=ledger, projection=projection, cache=cache)
         for sink in self._sinks(ledger, projection, readings, journal, live):
             task = asyncio.create_task(sink.run(stop), name=sink.name)
             stack.push_async_callback(_finished, task, stop)
@@ -158,12 +167,12 @@ class Collector:
             position_at=lambda known_ns: _position_at(known_ns, ledger, journal, follow),
         )
 
-    def _archiving(self, ledger: Ledger, follow: Follow, live: LiveBoard) -> Archiving:
+    def _archiving(self, ledger: Ledger, sealing: Sealing, live: LiveBoard) -> Archiving:
         return Archiving(
             ledger,
             path=self.config.collector.data_dir / LEDGER_NAME,
             after_days=self.config.ledger.archive_after_days,
-            sealed=lambda: follow.cursor,
+            sealed=lambda: sealing.cursor,
             live=live,
             now_ns=self._now_ns,
         )
@@ -247,6 +256,24 @@ class _Server(uvicorn.Server):
         yield
 
 
+async def _sealed(
+    stack: contextlib.AsyncExitStack,
+    path: Path,
+    *,
+    ledger: Ledger,
+    served: LedgerReadings,
+    projection: Projection,
+    live: LiveBoard,
+) -> tuple[ReadingStore, Sealing]:
+    """Readings from chunks and tail, and what seals them."""
+    sealer = await asyncio.to_thread(lambda: Sealer(path, ledger=ledger, projection=projection))
+    chunks = ChunkReading(path)
+    stack.callback(chunks.close)
+    tail = Tail(ledger=ledger, projection=projection)
+    readings = ChunkReadings(chunks=chunks, tail=tail, ledger=served, projection=projection)
+    return readings, Sealing(sealer, live=live)
+
+
 def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) -> set[tuple[str, str]]:
     """What was committed before: the projection's ranges, then the ledger's tail. The nodes that are ours."""
     cursor, states = projection.streams()
@@ -270,6 +297,11 @@ def _tell_lost_end(journal: Journal, ledger: Ledger, now_ns: int) -> None:
             Cut(original="journal", ledger=ledger.id, last=last, seen=lost.id, at=at, found_ns=now_ns)
         )
     journal.remember_end()
+
+
+def _projected(progress: Progress, session: HostSession, sealing: Sealing) -> None:
+    session.projected(progress)
+    sealing.wake()
 
 
 def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:

@@ -214,6 +214,11 @@ class _Figures:
         yield GaugeMetricFamily("telomere_ledger_entries", "entries on disk", value=services.ledger.last_id())
         yield from _of_archive(services)
         yield GaugeMetricFamily("telomere_projection_lag_entries", "committed, not shown yet", value=lag)
+        sealed = max(0, services.follower.cursor - services.live.sealed_upto)
+        yield GaugeMetricFamily("telomere_seal_lag_entries", "shown, not sealed yet", value=sealed)
+        yield GaugeMetricFamily(
+            "telomere_seal_failing", "1 while nothing can be sealed", value=bool(services.live.seal_fault)
+        )
         yield GaugeMetricFamily(
             "telomere_broker_connected", "1 while on the broker", value=services.live.broker_connected
         )

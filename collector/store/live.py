@@ -33,6 +33,8 @@ class Tally(StrEnum):
     REBIRTHS = "rebirths_requested"
     CONNECTS = "broker_connects"
     PROJECTED = "entries_projected"
+    SEALED = "entries_sealed"
+    READINGS_SEALED = "readings_sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,9 @@ class LiveBoard:
     """Why payloads cannot be archived; what is archived already is not concerned."""
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     """By name, in the order of the configuration."""
+    seal_fault: str = ""
+    """Why nothing is sealed, empty while it is; readings are then answered from the ledger alone."""
+    sealed_upto: int = 0
 
     def heard(self, node: tuple[str, str], now_ns: int) -> None:
         """A message of this node came. Of too many names those longest silent are forgotten."""

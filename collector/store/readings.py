@@ -147,14 +147,7 @@ class Readings:
     @property
     def value(self) -> NDArray[np.float64]:
         """Values as f64: NaN without a number (none, string); integers beyond 2**53 are rounded here only."""
-        out = np.full(len(self), np.nan)
-        for form, dtype in ((Form.F64, np.float64), (Form.I64, np.int64), (Form.U64, np.uint64)):
-            at = self.form == form
-            if at.any():
-                out[at] = self.bits[at].view(dtype)
-        truth = self.form == Form.BOOL
-        out[truth] = self.bits[truth]
-        return out
+        return numbers_of_bits(self.form, self.bits)
 
     def usable(self) -> NDArray[np.bool_]:
         """Quality good and a value present."""
@@ -226,7 +219,7 @@ class ReadingStore(Protocol):
     def buckets(
         self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
     ) -> list[Bucket]:
-        """At most `max_points` equal buckets of [from, to), the empty ones left out."""
+        """At most `max_points` buckets of [from, to) of a round width, the empty ones left out."""
         ...
 
     def count(self) -> int:
@@ -255,42 +248,15 @@ def value_of(form: int, bits: int, strings: tuple[str, ...]) -> Value | None:
             return strings[bits]
 
 
-def buckets_of(readings: Readings, *, from_ns: int, to_ns: int, max_points: int) -> list[Bucket]:
-    """Equal parts of [from, to), whole milliseconds wide, with their extremes: no reading can vanish.
-
-    Raises ValueError for an empty interval or max_points below 1.
-    """
-    if to_ns <= from_ns or max_points < 1:
-        msg = f"buckets need from < to and max_points >= 1, not {from_ns}..{to_ns} and {max_points}"
-        raise ValueError(msg)
-    width_ms = -(-(to_ns - from_ns) // (max_points * NS_PER_MS))
-    width = width_ms * NS_PER_MS
-    inside = (readings.time_ns >= from_ns) & (readings.time_ns < to_ns)
-    readings = readings if inside.all() else readings.select(inside)
-    if not len(readings):
-        return []
-    cell = (readings.time_ns - from_ns) // width
-    starts = np.flatnonzero(np.diff(cell, prepend=-1))
-    value, usable = readings.value, readings.usable()
-    usable &= ~np.isnan(value)
-    n = np.diff(np.append(starts, len(cell)))
-    good = np.add.reduceat(usable.astype(np.int64), starts)
-    low = np.minimum.reduceat(np.where(usable, value, np.inf), starts)
-    high = np.maximum.reduceat(np.where(usable, value, -np.inf), starts)
-    total = np.add.reduceat(np.where(usable, value, 0.0), starts)
-    out = []
-    for row, at in enumerate(cell[starts].tolist()):
-        start = from_ns + at * width
-        some = bool(good[row])
-        out.append(
-            Bucket(
-                start_ns=start,
-                end_ns=min(start + width, to_ns),
-                n=int(n[row]),
-                bad=int(n[row] - good[row]),
-                min=float(low[row]) if some else None,
-                mean=float(total[row] / good[row]) if some else None,
-                max=float(high[row]) if some else None,
-            )
-        )
+def numbers_of_bits(form: NDArray[np.uint8], bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """See `Readings.value`."""
+    if len(form) and (form == Form.F64).all():
+        return bits.view(np.float64)
+    out = np.full(len(form), np.nan)
+    for one, dtype in ((Form.F64, np.float64), (Form.I64, np.int64), (Form.U64, np.uint64)):
+        at = form == one
+        if at.any():
+            out[at] = bits[at].view(dtype)
+    truth = form == Form.BOOL
+    out[truth] = bits[truth]
     return out

@@ -14,6 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.store.buckets import buckets_of
+from collector.store.chunks.columns import Columns
+from collector.store.chunks.grid import grid_of
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
 from collector.store.projection import MetricInfo, Projection
@@ -24,7 +27,6 @@ from collector.store.readings import (
     Latest,
     PointInfo,
     Readings,
-    buckets_of,
     normal_form,
     value_of,
 )
@@ -49,9 +51,9 @@ class _Parts:
     reasons: dict[str, int] = field(default_factory=dict)
 
     def add(
-        self, *, block: Block, at: NDArray[np.int64], kind: Kind, epoch: int, number: int, known: int
+        self, *, block: Block, at: NDArray[np.int64], metric: MetricInfo, epoch: int, number: int, entry: int
     ) -> None:
-        form, bits = normal_form(block.field[at], block.bits[at], kind)
+        form, bits = normal_form(block.field[at], block.bits[at], metric.kind)
         if block.strings:
             text = form == Form.STRING
             if text.any():
@@ -61,32 +63,23 @@ class _Parts:
                 bits = bits.copy()
                 bits[text] = table[bits[text]]
         reasons = np.array([self.reasons.setdefault(r, len(self.reasons)) for r in block.reasons], np.uint16)
-        n = len(at)
-        self.columns.append(
-            (
-                block.time_ms[at],
-                np.full(n, epoch, np.int64),
-                np.full(n, number, np.int64),
-                at,
-                np.full(n, known, np.int64),
-            )
-        )
+        whole = [np.full(len(at), one, np.int64) for one in (epoch, number, entry, max(entry, metric.born))]
+        self.columns.append((block.time_ms[at], at, *whole))
         self.values.append((form, bits))
         self.flags.append((block.quality[at], reasons[block.reason[at]]))
 
-    def readings(self, kind: Kind, epochs: tuple[str, ...]) -> Readings:
-        time_ms, epoch, number, index, known = (
+    def joined(self, epochs: tuple[str, ...]) -> Columns:
+        time_ms, index, epoch, number, entry, seen = (
             np.concatenate([np.empty(0, np.int64), *parts])
-            for parts in (zip(*self.columns, strict=True) if self.columns else [()] * 5)
+            for parts in (zip(*self.columns, strict=True) if self.columns else [()] * 6)
         )
         form = np.concatenate([np.empty(0, np.uint8), *(part[0] for part in self.values)])
         bits = np.concatenate([np.empty(0, np.uint64), *(part[1] for part in self.values)])
         quality = np.concatenate([np.empty(0, np.uint16), *(part[0] for part in self.flags)])
         reason = np.concatenate([np.empty(0, np.uint16), *(part[1] for part in self.flags)])
-        order = np.lexsort((index, number, epoch, time_ms))
-        return Readings(
-            kind=kind,
-            time_ns=time_ms[order] * NS_PER_MS,
+        order = np.lexsort((entry, index, number, epoch, time_ms))
+        return Columns(
+            time_ms=time_ms[order],
             form=form[order],
             bits=bits[order],
             quality=quality[order],
@@ -94,7 +87,8 @@ class _Parts:
             epoch=epoch[order].astype(np.uint16),
             number=number[order],
             index=index[order],
-            ledger=known[order],
+            entry=entry[order],
+            seen=seen[order],
             strings=tuple(self.strings),
             reasons=tuple(self.reasons),
             epochs=epochs,
@@ -153,42 +147,51 @@ class LedgerReadings:
         """`read`, with equal readings under different identities as often as they came."""
         cursor = self._projection.cursor()
         upto = cursor if upto is None else min(upto, cursor)
+        low_ms, high_ms = bounds_ms(from_ns, to_ns)
+        entries = self._entries(point, low_ms=low_ms, high_ms=high_ms, upto=upto) if low_ms < high_ms else []
+        kind, found = self.of_entries(point, entries, low_ms=low_ms, high_ms=high_ms, after=0, upto=upto)
+        return found.readings(kind)
+
+    def of_entries(
+        self, point: PointName, entries: list[Entry], *, low_ms: int, high_ms: int, after: int, upto: int
+    ) -> tuple[Kind, Columns]:
+        """The point's kind at `upto`, and its readings in these segments with low <= time < high and
+        after < seen <= upto, in order.
+        """
         metrics = [(epoch, m) for epoch, m in self._projection.metrics_of(point) if m.born <= upto]
         kind = metrics[-1][1].kind if metrics else Kind.F64
-        low_ms = -TIME_MS_LIMIT if from_ns is None else -(-from_ns // NS_PER_MS)
-        high_ms = TIME_MS_LIMIT if to_ns is None else -(-to_ns // NS_PER_MS)
         epochs = tuple(sorted({epoch for epoch, _ in metrics}))
         parts = _Parts()
-        if metrics and low_ms < high_ms:
-            entries = self._entries(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
-            self._collect(parts, entries, metrics=metrics, epochs=epochs, low_ms=low_ms, high_ms=high_ms)
-        return parts.readings(kind, epochs)
+        if metrics and entries:
+            self._collect(
+                parts, entries, metrics=metrics, epochs=epochs, low_ms=low_ms, high_ms=high_ms, after=after
+            )
+        return kind, parts.joined(epochs)
+
+    def block_ms(self, point: PointName) -> int:
+        """The width over which this point's figures are kept."""
+        metrics = self._projection.metrics_of(point)
+        return grid_of(metrics[0][1].period_ms if metrics else None).block_ms
 
     def windows(
         self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
     ) -> list[tuple[int | None, int | None]]:
         """See `ReadingStore`."""
         cursor = self._projection.cursor()
-        low_ms = -TIME_MS_LIMIT if from_ns is None else -(-from_ns // NS_PER_MS)
-        high_ms = TIME_MS_LIMIT if to_ns is None else -(-to_ns // NS_PER_MS)
+        low_ms, high_ms = bounds_ms(from_ns, to_ns)
         entries = self._entries(
             point, low_ms=low_ms, high_ms=high_ms, upto=cursor if upto is None else min(upto, cursor)
         )
-        cuts: list[int | None] = [from_ns]
-        held = 0
-        for start_ms, n in sorted((entry.t_min_ms or 0, entry.n) for entry in entries):
-            held += n
-            if held > METRICS_PER_WINDOW and start_ms > low_ms:
-                cuts.append(start_ms * NS_PER_MS)
-                held, low_ms = n, start_ms
-        return list(zip(cuts, [*cuts[1:], to_ns], strict=True))
+        starts = [(entry.t_min_ms or 0, entry.n) for entry in entries]
+        return windows_of(starts, from_ns=from_ns, to_ns=to_ns, readings_max=METRICS_PER_WINDOW)
 
     def buckets(
         self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
     ) -> list[Bucket]:
         """See `ReadingStore`."""
         readings = self.read(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
-        return buckets_of(readings, from_ns=from_ns, to_ns=to_ns, max_points=max_points)
+        block_ms = self.block_ms(point)
+        return buckets_of(readings, from_ns=from_ns, to_ns=to_ns, max_points=max_points, block_ms=block_ms)
 
     def _entries(self, point: PointName, *, low_ms: int, high_ms: int, upto: int) -> list[Entry]:
         entries = self._ledger.segments_of(
@@ -212,6 +215,7 @@ class LedgerReadings:
         epochs: tuple[str, ...],
         low_ms: int,
         high_ms: int,
+        after: int,
     ) -> None:
         bindings: dict[str, list[MetricInfo]] = defaultdict(list)
         for epoch, metric in metrics:
@@ -226,16 +230,39 @@ class LedgerReadings:
             entry, epoch = found[entry_id]
             block = data.block
             for metric, at in rows_of(block, bindings[epoch], entry=entry_id):
+                if max(entry_id, metric.born) <= after:
+                    continue
                 inside = at[(block.time_ms[at] >= low_ms) & (block.time_ms[at] < high_ms)]
                 if len(inside):
                     parts.add(
                         block=block,
                         at=inside,
-                        kind=metric.kind,
+                        metric=metric,
                         epoch=epochs.index(epoch),
                         number=entry.number or entry_id,
-                        known=max(entry_id, metric.born),
+                        entry=entry_id,
                     )
+
+
+def bounds_ms(from_ns: int | None, to_ns: int | None) -> tuple[int, int]:
+    """[from, to) as whole milliseconds; an open end is beyond all times."""
+    low_ms = -TIME_MS_LIMIT if from_ns is None else -(-from_ns // NS_PER_MS)
+    return low_ms, TIME_MS_LIMIT if to_ns is None else -(-to_ns // NS_PER_MS)
+
+
+def windows_of(
+    starts: Iterable[tuple[int, int]], *, from_ns: int | None, to_ns: int | None, readings_max: int
+) -> list[tuple[int | None, int | None]]:
+    """[from, to) cut where so many readings have begun; `starts` are (first time in ms, readings)."""
+    low_ms, _ = bounds_ms(from_ns, to_ns)
+    cuts: list[int | None] = [from_ns]
+    held = 0
+    for start_ms, n in sorted(starts):
+        held += n
+        if held > readings_max and start_ms > low_ms:
+            cuts.append(start_ms * NS_PER_MS)
+            held, low_ms = n, start_ms
+    return list(zip(cuts, [*cuts[1:], to_ns], strict=True))
 
 
 def rows_of(

@@ -61,7 +61,7 @@ def test_the_steps_together_are_what_is_read(seed: int, limit: int, size: int) -
                 stores.project(limit)
             if draw.random() < 0.2 and (cursor := stores.projection.cursor()) > after:
                 upto = draw.randint(after + 1, cursor)
-                for part in resolver.parts(after=after, upto=upto, entries_max=size):
+                for part in resolver.parts(after=after, upto=upto, readings_max=size):
                     assert ((part.seen > after) & (part.seen <= upto)).all()
                     rows += told(part)
                 after = upto

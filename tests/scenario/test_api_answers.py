@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 import pytest_asyncio
+from pyarrow import parquet
 
 from collector.access.rights import Role
 from collector.api.readings import csv_value, json_value
-from collector.store import served
+from collector.store.chunks import readings as chunk_readings
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
 from gateway.contract.reading import Kind, Quality, Reading
 from tests.apis import FREEZER, Api, api_running
@@ -100,6 +102,13 @@ async def test_readings_are_exact_whatever_the_form(api: Api) -> None:
     assert list(csv.DictReader(io.StringIO(text))) == [
         {key: "" if value is None else str(value) for key, value in item.items()} for item in raw["items"]
     ]
+    file = (await client.get(f"{READINGS}.parquet")).content
+    table = parquet.read_table(io.BytesIO(file))
+    assert table.schema.field("time").type == pa.timestamp("ns", tz="UTC")
+    assert [row["value"] for row in table.to_pylist()] == [item["value"] for item in raw["items"]]
+    assert [row["reason"] for row in table.to_pylist()] == [item["reason"] for item in raw["items"]]
+    file = (await client.get("/points/zurich/gw-1/FRZ-01/counter/readings.parquet")).content
+    assert parquet.read_table(io.BytesIO(file)).column("value").to_pylist()[0] == 2**64 - 1
     said = (await client.get("/points/zurich/gw-1/FRZ-01/door/state/readings.csv")).text
     assert next(csv.DictReader(io.StringIO(said)))["value"] == 'closed, "ü"'
     points = {item["point"]: item for item in (await get(client, "/points"))["items"]}
@@ -131,7 +140,7 @@ def test_what_json_cannot_say_is_no_value() -> None:
 async def test_pages_and_csv_give_every_reading_once(
     api: Api, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
-    monkeypatch.setattr(served, "METRICS_PER_WINDOW", window)
+    monkeypatch.setattr(chunk_readings, "WINDOW_READINGS_MAX", window)
     await api.born("temperature")
     for part in (3, 0, 2, 1):
         await api.felt([part + at / 100 for at in range(60)], at_s=part * 60)
@@ -163,7 +172,13 @@ async def test_buckets_hide_no_extreme(api: Api) -> None:
     assert sum(item["n"] for item in answer["items"]) == 1000
     assert max(item["max"] for item in answer["items"]) == 5.0
     assert answer["items"][0]["start"] == START
-    assert len(answer["items"]) == 10
+    assert len(answer["items"]) == 9, "two minutes are the narrowest round width"
+    assert [answer["items"][0]["end"], answer["items"][1]["end"]] == [
+        "2026-09-21T14:14:00.000Z",
+        "2026-09-21T14:16:00.000Z",
+    ]
+    open_ends = (await get(client, READINGS, max_points=10))["items"]
+    assert (open_ends[0]["start"], open_ends[-1]["end"]) == (START, "2026-09-21T14:29:59.001Z")
     assert (await get(client, READINGS, max_points=1000))["form"] == "raw"
     assert (await get(client, READINGS, max_points=999))["form"] == "buckets"
     is_problem(await client.get(READINGS, params={"max_points": 0}), 422)

@@ -12,8 +12,9 @@ import pytest
 
 from collector.api.links import Acts
 from collector.flow.segments import Segments
+from collector.store.buckets import buckets_of
 from collector.store.ledger import Entry
-from collector.store.readings import Form, buckets_of
+from collector.store.readings import Form
 from gateway.contract import codec
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
 from gateway.contract.reading import Kind, PointName, Quality, Reading, Value, block_of
@@ -206,7 +207,12 @@ def test_buckets_hide_no_extreme(stores: Stores, seed: int) -> None:
         inside = readings.select((readings.time_ns >= one.start_ns) & (readings.time_ns < one.end_ns))
         assert len(inside) == one.n
         assert one.mean == pytest.approx(np.nanmean(inside.value))
-    assert buckets_of(readings.select(readings.form == Form.STRING), from_ns=0, to_ns=1, max_points=1) == []
+    assert (
+        buckets_of(
+            readings.select(readings.form == Form.STRING), from_ns=0, to_ns=1, max_points=1, block_ms=1
+        )
+        == []
+    )
 
 
 def test_an_entry_that_cannot_be_projected_is_named_and_stops_no_other(

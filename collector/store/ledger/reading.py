@@ -120,7 +120,16 @@ class LedgerReading:
         return rows[0][0] if rows else None
 
     def segments_of(
-        self, *, group: str, node: str, device: str, t_min_ms: int, t_max_ms: int, span_ms: int, upto: int
+        self,
+        *,
+        group: str,
+        node: str,
+        device: str,
+        t_min_ms: int,
+        t_max_ms: int,
+        span_ms: int,
+        upto: int,
+        after: int = 0,
     ) -> list[Entry]:
         """Segments of a device that may hold a time in [t_min, t_max], without payloads, by id.
 
@@ -128,8 +137,8 @@ class LedgerReading:
         """
         rows = self._readers.rows(
             f"SELECT {COLUMNS} FROM entry WHERE grp = ? AND node = ? AND device = ?"  # noqa: S608
-            " AND t_min_ms >= ? AND t_min_ms <= ? AND t_max_ms >= ? AND id <= ? ORDER BY id",
-            (group, node, device, t_min_ms - span_ms, t_max_ms, t_min_ms, upto),
+            " AND t_min_ms >= ? AND t_min_ms <= ? AND t_max_ms >= ? AND id > ? AND id <= ? ORDER BY id",
+            (group, node, device, t_min_ms - span_ms, t_max_ms, t_min_ms, after, upto),
         )
         return [entry_of(row) for row in rows]
 

@@ -33,7 +33,7 @@ class Rows:
     """n readings with after < seen <= upto, sorted by (entry, place in the payload).
 
     point i32 into `points`; time_ms i64 UTC; form u8 (`readings.Form`); bits u64 (index into `strings`
-    for a string); quality u16; reason u16 into `reasons`; epoch u16 into `epochs`; number i64 (the entry
+    for a string); quality u16; reason i32 into `reasons`; epoch u16 into `epochs`; number i64 (the entry
     for a foreign node); index i32, the place in the payload; entry i64, the ledger id that brought it;
     seen i64, the ledger id since which it is known: its entry's or, when that came later, that of the
     birth that bound its name. Entries found wrong or to be copies later than they came are among them.
@@ -47,7 +47,7 @@ class Rows:
     form: NDArray[np.uint8]
     bits: NDArray[np.uint64]
     quality: NDArray[np.uint16]
-    reason: NDArray[np.uint16]
+    reason: NDArray[np.int32]
     epoch: NDArray[np.uint16]
     number: NDArray[np.int64]
     index: NDArray[np.int32]

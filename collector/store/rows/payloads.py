@@ -33,7 +33,7 @@ class Together:
     field: NDArray[np.uint8]
     bits: NDArray[np.uint64]
     quality: NDArray[np.uint16]
-    reason: NDArray[np.uint16]
+    reason: NDArray[np.int32]
     names: tuple[tuple[str, ...], ...]
     starts: NDArray[np.int64]
     """Where each block begins, and behind the last one the number of rows."""
@@ -42,7 +42,7 @@ class Together:
 
 
 def together(blocks: Sequence[Block]) -> Together:
-    """Raises ValueError for more different reasons than a u16 can number: take fewer blocks."""
+    """The blocks one after the other."""
     sizes = np.fromiter((len(block) for block in blocks), np.int64, len(blocks))
     starts = np.concatenate(([0], np.cumsum(sizes)))
     strings: dict[str, int] = {}
@@ -51,9 +51,9 @@ def together(blocks: Sequence[Block]) -> Together:
     for block in blocks:
         bits.append(_renumbered_strings(block, strings) if block.strings else block.bits)
         if block.reasons in {("",), ()}:
-            reason.append(np.zeros(len(block), np.uint16))
+            reason.append(np.zeros(len(block), np.int32))
         else:
-            table = np.array([reasons.setdefault(text, len(reasons)) for text in block.reasons], np.uint16)
+            table = np.array([reasons.setdefault(text, len(reasons)) for text in block.reasons], np.int32)
             reason.append(table[block.reason])
     return Together(
         block=np.repeat(np.arange(len(blocks), dtype=np.int32), sizes),
@@ -63,7 +63,7 @@ def together(blocks: Sequence[Block]) -> Together:
         field=_joined([block.field for block in blocks], np.uint8),
         bits=_joined(bits, np.uint64),
         quality=_joined([block.quality for block in blocks], np.uint16),
-        reason=_joined(reason, np.uint16),
+        reason=_joined(reason, np.int32),
         names=tuple(block.names for block in blocks),
         starts=starts,
         strings=tuple(strings),

@@ -24,9 +24,19 @@ from collector.store.rows.payloads import Together, together
 from gateway.contract.codec import PayloadError, decode_data
 from gateway.contract.reading import Block
 
-ENTRIES_AT_ONCE: Final = 2_048
-"""Entries decoded together by `parts`: 1 M readings of full segments, some 100 MB while worked on."""
+READINGS_AT_ONCE: Final = 1 << 20
+"""Metrics decoded together by `parts`: some 150 MB while they are worked on."""
+ENTRIES_PER_QUERY: Final = 512
+"""Entries fetched in one read snapshot: 8 MiB at the usual 16 kB."""
+NEIGHBOURS: Final = 8
+"""Entries so near each other are fetched with what lies between them."""
 _MASK: Final = (1 << 64) - 1
+
+
+def _ranges(after: int, upto: int) -> Iterator[tuple[int, int]]:
+    """(after, upto] in read snapshots that live shortly."""
+    for low in range(after, upto, ENTRIES_PER_QUERY):
+        yield low, min(low + ENTRIES_PER_QUERY, upto)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,37 +61,40 @@ class Resolver:
         without limit, which `parts` brings in turns.
         """
         self._bindings.follow()
-        ids = self._late(after=after, upto=upto)
-        return self._resolved([*self._entries(ids), *self._fresh(after, upto)], after=after, upto=upto)
+        ids = [entry.id for entry in self._entries(after=after, upto=upto)]
+        return self._resolved(ids, after=after, upto=upto)
 
-    def parts(self, *, after: int, upto: int, entries_max: int = ENTRIES_AT_ONCE) -> Iterator[Rows]:
-        """The same in parts of at most `entries_max` entries: bounded memory whatever a birth brings."""
+    def parts(self, *, after: int, upto: int, readings_max: int = READINGS_AT_ONCE) -> Iterator[Rows]:
+        """The same in parts of about `readings_max` at most: bounded memory whatever a birth brings."""
         self._bindings.follow()
-        ids = self._late(after=after, upto=upto)
-        for start in range(0, len(ids), entries_max):
-            yield self._resolved(self._entries(ids[start : start + entries_max]), after=after, upto=upto)
-        low = after
-        while low < upto:
-            high = min(low + entries_max, upto)
-            yield self._resolved(self._fresh(low, high), after=after, upto=upto)
-            low = high
+        ids: list[int] = []
+        held = 0
+        for entry in self._entries(after=after, upto=upto):
+            if ids and held + entry.n > readings_max:
+                yield self._resolved(ids, after=after, upto=upto)
+                ids, held = [], 0
+            ids.append(entry.id)
+            held += entry.n
+        if ids:
+            yield self._resolved(ids, after=after, upto=upto)
 
     # --- which entries ----------------------------------------------------------------------------
 
-    def _late(self, *, after: int, upto: int) -> list[int]:
-        """Entries up to `after` that waited for names, of streams that were given some since."""
+    def _entries(self, *, after: int, upto: int) -> Iterator[Entry]:
+        """Those that hold readings, without payloads: first entries up to `after` that waited for names,
+        of streams that were given some since.
+        """
         streams = self._bindings.streams_born(after=after, upto=upto)
-        return self._projection.waited(streams=streams, upto=after) if streams else []
+        late = self._projection.waited(streams=streams, upto=after) if streams else []
+        ranges = [*((at - 1, at) for at in late), *_ranges(after, upto)]
+        for low, high in ranges:
+            for entry in self._ledger.entries(after=low, limit=high - low, upto=high, payload=False):
+                if entry.n and entry.kind in {EntryKind.SEGMENT, EntryKind.FOREIGN}:
+                    yield entry
 
-    def _entries(self, ids: Sequence[int]) -> list[Entry]:
-        return [entry for at in ids for entry in self._ledger.entries(after=at - 1, limit=1, upto=at)]
-
-    def _fresh(self, after: int, upto: int) -> list[Entry]:
-        return self._ledger.entries(after=after, limit=upto - after, upto=upto) if upto > after else []
-
-    def _decoded(self, entries: Sequence[Entry]) -> list[_Decoded]:
-        """Entries that hold readings, with the names that count for them."""
-        data = [e for e in entries if e.kind in {EntryKind.SEGMENT, EntryKind.FOREIGN} and e.n]
+    def _decoded(self, ids: Sequence[int]) -> list[_Decoded]:
+        """These entries, with the names that count for them."""
+        data = self._with_payloads(ids)
         sessions = self._projection.sessions([entry.id for entry in data if entry.epoch is None])
         void = self._projection.void(first=data[0].id, last=data[-1].id) if data else set()
         out = []
@@ -99,10 +112,22 @@ class Resolver:
             out.append(_Decoded(entry.id, number, epoch, block, device))
         return out
 
+    def _with_payloads(self, ids: Sequence[int]) -> list[Entry]:
+        """By runs of neighbours: late ones may lie anywhere, the others lie together."""
+        out: list[Entry] = []
+        runs = np.split(np.array(ids, np.int64), np.flatnonzero(np.diff(ids) > NEIGHBOURS) + 1) if ids else []
+        wanted = set(ids)
+        for run in runs:
+            low, high = int(run[0]) - 1, int(run[-1])
+            for after, upto in _ranges(low, high):
+                found = self._ledger.entries(after=after, limit=upto - after, upto=upto)
+                out += [entry for entry in found if entry.id in wanted]
+        return out
+
     # --- columns ----------------------------------------------------------------------------------
 
-    def _resolved(self, entries: Sequence[Entry], *, after: int, upto: int) -> Rows:
-        parts = self._decoded(entries)
+    def _resolved(self, ids: Sequence[int], *, after: int, upto: int) -> Rows:
+        parts = self._decoded(ids)
         columns = together([part.block for part in parts])
         rows, bound = self._with_names(columns, self._by_alias(columns, parts), parts)
         entry = np.array([part.id for part in parts], np.int64)[columns.block[rows]]

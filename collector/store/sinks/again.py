@@ -35,7 +35,7 @@ def stored_rows(
         form=found.form,
         bits=found.bits,
         quality=found.quality,
-        reason=found.reason,
+        reason=found.reason.astype(np.int32),
         epoch=found.epoch,
         number=found.number,
         index=found.index.astype(np.int32),

@@ -35,7 +35,8 @@ MARKS_EVERY_S: Final = 0.5
 """Steps closer than this share a mark: a lag of an hour needs 7,200 of them."""
 JOBS_A_STEP: Final = 16
 """Stretches written anew in one step, so that new readings do not wait long."""
-ENTRIES_A_PART: Final = 1_024
+READINGS_A_PART: Final = 1 << 19
+"""A usual step is one part; what a birth brings late may be several, one of them in memory at a time."""
 NOT_FOUND: Final = "acknowledged, but not there when read back"
 
 
@@ -187,7 +188,7 @@ class Copier:
         after = self._sent
         self._withdraw(after=after, upto=upto)
         sample: Sample | None = None
-        parts = self._resolver.parts(after=after, upto=upto, entries_max=self._part_entries())
+        parts = self._resolver.parts(after=after, upto=upto, readings_max=READINGS_A_PART)
         for part, rows in enumerate(parts):
             at = self._chosen(rows)
             if len(at):
@@ -195,11 +196,6 @@ class Copier:
         self._keep_refusals()
         self._sent = upto
         self._mark(first=after + 1, sample=sample)
-
-    def _part_entries(self) -> int:
-        """A step that waits for more is one part, so that it makes few files."""
-        step = self._target.step
-        return step.entries_max if step.patience_s else ENTRIES_A_PART
 
     def _chosen(self, rows: Rows) -> NDArray[np.int64]:
         keep = np.ones(len(rows), np.bool_)

@@ -1,4 +1,4 @@
-"""Readings of one point: raw pages, buckets that hide no extreme, and CSV.
+"""The routes of readings: raw pages, buckets that hide no extreme, CSV and Parquet.
 
 Owns the documents and the cursor through raw readings; a whole paging sees one position. Must not
 know how readings are stored.
@@ -6,31 +6,27 @@ know how readings are stored.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterator
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from collector.api.known import Interval, Seen, TheInterval, TheServices, known_document, with_time
-from collector.api.problems import not_found, unusable
+from collector.api.problems import unusable
+from collector.api.readings.asked import extent_of, info_of, parts_of
+from collector.api.readings.files import csv_parts, parquet_parts
+from collector.api.readings.values import json_value
 from collector.api.services import Position, Services
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.ids import parse_token
-from collector.identity.times import NS_PER_MS, utc_text
-from collector.store.readings import Bucket, PointInfo, Readings, buckets_of
-from gateway.contract.reading import PointName, Quality, Value
+from collector.identity.times import utc_text
+from collector.store.readings import Bucket, PointInfo
+from gateway.contract.reading import Quality, Value
 
 LIMIT_DEFAULT: Final = 10_000
 LIMIT_MAX: Final = 100_000
 """About 15 MB of JSON."""
 POINTS_MAX: Final = 100_000
-CSV_ROWS_PER_CHUNK: Final = 5_000
-"""Half a megabyte of text at a time."""
-COLUMNS: Final = ("time", "value", "quality", "reason", "epoch", "number", "index")
 
 Row: TypeAlias = tuple[int, Value | None, Quality, str, str, int, int]
 """time_ns, value, quality, reason, epoch, number, index."""
@@ -53,49 +49,34 @@ class Place(NamedTuple):
     row: int
 
 
-def info_of(services: Services, name: str) -> PointInfo:
-    """The point of that name; 404 when no birth ever declared it."""
-    try:
-        wanted = PointName.parse(name)
-    except ValueError as error:
-        raise not_found(f"{error}; GET /api/v1/points lists them") from error
-    for info in services.readings.points():
-        if info.point == wanted:
-            return info
-    raise not_found(f"no gateway has announced point {name!r}; GET /api/v1/points lists them")
-
-
-def json_value(value: Value | None) -> Value | None:
-    """As JSON can say it: NaN and infinities are no value."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def csv_value(value: Value | None) -> str:
-    """As CSV says it: empty for no value, otherwise exact."""
-    match json_value(value):
-        case None:
-            return ""
-        case bool() as truth:
-            return str(truth).lower()
-        case float() as number:
-            return repr(number)
-        case other:
-            return str(other)
-
-
 @router.get("/points/{name:path}/readings.csv")
 def readings_csv(name: str, services: TheServices, interval: TheInterval, known: Seen) -> StreamingResponse:
     """Every raw reading of the interval, streamed."""
     info = info_of(services, name)
-    file_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in str(info.point))
+    parts = csv_parts(parts_of(services, info, interval, known))
     return StreamingResponse(
-        _csv(services, info, interval, known),
-        media_type="text/csv; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="{file_name}.csv"',
-            "Telomere-Known": known.token,
-        },
+        parts, media_type="text/csv; charset=utf-8", headers=_headers(info, known, "csv")
     )
+
+
+@router.get("/points/{name:path}/readings.parquet")
+def readings_parquet(
+    name: str, services: TheServices, interval: TheInterval, known: Seen
+) -> StreamingResponse:
+    """Every raw reading of the interval, streamed; times in nanoseconds, values of the point's kind."""
+    info = info_of(services, name)
+    parts = parquet_parts(parts_of(services, info, interval, known), info, known=known.token)
+    return StreamingResponse(
+        parts, media_type="application/vnd.apache.parquet", headers=_headers(info, known, "parquet")
+    )
+
+
+def _headers(info: PointInfo, known: KnownPosition, ending: str) -> dict[str, str]:
+    file_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in str(info.point))
+    return {
+        "Content-Disposition": f'attachment; filename="{file_name}.{ending}"',
+        "Telomere-Known": known.token,
+    }
 
 
 @router.get("/points/{name:path}/readings")
@@ -115,13 +96,25 @@ def readings(
     if cursor:
         after, known = _parse_cursor(services, cursor)
     if max_points is not None and after is None:
-        found = _read(services, info, interval, known)
-        if len(found) > max_points:
-            return _answer(info, known, "buckets", _bucket_items(found, interval, max_points), None)
-        return _answer(info, known, "raw", _items(found), None)
+        found = _buckets(services, info, interval, known, max_points)
+        if sum(one.n for one in found) > max_points:
+            return _answer(info, known, "buckets", [_bucket(one) for one in found], None)
+        items = [_item(row) for part in parts_of(services, info, interval, known) for row in part.rows()]
+        return _answer(info, known, "raw", items, None)
     items, last = _page(services, info, interval, known, after=after, limit=limit)
     following = None if last is None else f"{known.token}~{'~'.join(map(str, last))}"
     return _answer(info, known, "raw", items, following)
+
+
+def _buckets(
+    services: Services, info: PointInfo, interval: Interval, known: KnownPosition, max_points: int
+) -> list[Bucket]:
+    extent = extent_of(services, info, interval, known)
+    if extent is None or extent[0] >= extent[1]:
+        return []
+    return services.readings.buckets(
+        info.point, from_ns=extent[0], to_ns=extent[1], max_points=max_points, upto=known.ledger
+    )
 
 
 def _answer(
@@ -140,12 +133,6 @@ def _answer(
     )
 
 
-def _read(services: Services, info: PointInfo, interval: Interval, known: KnownPosition) -> Readings:
-    return services.readings.read(
-        info.point, from_ns=interval.from_ns, to_ns=interval.to_ns, upto=known.ledger
-    )
-
-
 def _page(
     services: Services,
     info: PointInfo,
@@ -159,7 +146,7 @@ def _page(
     rest = interval if after is None else Interval(after.time_ns, interval.to_ns)
     items: list[dict[str, Any]] = []
     last: Place | None = None
-    for part in _parts(services, info, rest, known):
+    for part in parts_of(services, info, rest, known):
         for row in part.rows():
             place = Place(row[0], *row[4:])
             if after is not None and place <= after:
@@ -169,17 +156,6 @@ def _page(
             items.append(_item(row))
             last = place
     return items, None
-
-
-def _parts(
-    services: Services, info: PointInfo, interval: Interval, known: KnownPosition
-) -> Iterator[Readings]:
-    """The interval's readings, a window at a time."""
-    point, upto = info.point, known.ledger
-    for from_ns, to_ns in services.readings.windows(
-        point, from_ns=interval.from_ns, to_ns=interval.to_ns, upto=upto
-    ):
-        yield services.readings.read(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
 
 
 def _parse_cursor(services: Services, cursor: str) -> tuple[Place, KnownPosition]:
@@ -195,10 +171,6 @@ def _parse_cursor(services: Services, cursor: str) -> tuple[Place, KnownPosition
     return place, with_time(services, Position(*position))
 
 
-def _items(found: Readings) -> list[dict[str, Any]]:
-    return [_item(row) for row in found.rows()]
-
-
 def _item(row: Row) -> dict[str, Any]:
     time_ns, value, quality, reason, epoch, number, index = row
     return {
@@ -212,12 +184,6 @@ def _item(row: Row) -> dict[str, Any]:
     }
 
 
-def _bucket_items(found: Readings, interval: Interval, max_points: int) -> list[dict[str, Any]]:
-    from_ns = int(found.time_ns[0]) if interval.from_ns is None else interval.from_ns
-    to_ns = int(found.time_ns[-1]) + NS_PER_MS if interval.to_ns is None else interval.to_ns
-    return [_bucket(one) for one in buckets_of(found, from_ns=from_ns, to_ns=to_ns, max_points=max_points)]
-
-
 def _bucket(one: Bucket) -> dict[str, Any]:
     return {
         "start": utc_text(one.start_ns),
@@ -228,21 +194,3 @@ def _bucket(one: Bucket) -> dict[str, Any]:
         "mean": json_value(one.mean),
         "max": json_value(one.max),
     }
-
-
-def _csv(services: Services, info: PointInfo, interval: Interval, known: KnownPosition) -> Iterator[str]:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    yield out.getvalue()
-    for part in _parts(services, info, interval, known):
-        for start in range(0, len(part), CSV_ROWS_PER_CHUNK):
-            out.seek(0)
-            out.truncate()
-            writer.writerows(
-                (utc_text(time_ns), csv_value(value), quality.name.lower(), *rest)
-                for time_ns, value, quality, *rest in part.select(
-                    slice(start, start + CSV_ROWS_PER_CHUNK)
-                ).rows()
-            )
-            yield out.getvalue()
