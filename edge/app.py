@@ -20,6 +20,7 @@ import structlog
 
 from edge.config import EdgeConfig
 from edge.doors.book import SEEN, Book
+from edge.doors.page import ScanPage
 from edge.doors.serial import Scanner
 from edge.drivers.clock import SystemClocks
 from edge.drivers.modbus import Bus, Poller, tcp
@@ -118,6 +119,7 @@ class Agent:
         self._plan = ""
         self.book: Book | None = None
         self.scanners: dict[str, Scanner] = {}
+        self.scan_page: ScanPage | None = None
         self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
@@ -296,7 +298,14 @@ class Agent:
         """One task a door for people."""
         assert self.book is not None, "made before any driver"
         self.scanners = {one.id: Scanner(section=one, book=self.book) for one in self.config.scanners}
-        return [scanner.run(halt) for scanner in self.scanners.values()]
+        work = [scanner.run(halt) for scanner in self.scanners.values()]
+        if self.config.scan is not None:
+            self.scan_page = ScanPage(config=self.config, book=self.book, uplink=self._uplink_word)
+            work.append(self.scan_page.run(halt))
+        return work
+
+    def _uplink_word(self) -> str:
+        return "away" if self.uplink is None else self.uplink.view().state.value
 
     def _names_of(self, device: str) -> dict[str, int]:
         return {binding.name: key for binding, key in self._keys.items() if binding.device == device}

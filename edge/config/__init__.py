@@ -22,6 +22,7 @@ from edge.config.schema import (
     GatewaySection,
     HeardPoint,
     ScannerSection,
+    ScanSection,
     SourceSection,
 )
 from edge.model.plan import Request, plan_requests
@@ -41,6 +42,7 @@ __all__ = [
     "Fault",
     "HeardPoint",
     "Loaded",
+    "ScanSection",
     "ScannerSection",
     "load",
 ]
@@ -95,6 +97,7 @@ class EdgeConfig:
     sources: tuple[Source, ...]
     limits: tuple[LimitRule, ...]
     scanners: tuple[ScannerSection, ...]
+    scan: ScanSection | None
     hash: str
 
     @property
@@ -165,19 +168,22 @@ def load(path: Path) -> Loaded:
         sources=sources,
         limits=tuple(limit.rule() for limit in parsed.limit),
         scanners=parsed.scanner,
+        scan=None if parsed.scan is None else parsed.scan.model_copy(update=_files(parsed.scan, path)),
         hash=_hash(document, [device.profile for device in devices]),
     )
     return Loaded(config, (*warnings, *checks.warnings(document, file)))
 
 
-def _files(section: UplinkConfig | SourceSection, path: Path) -> dict[str, Path]:
+def _files(section: UplinkConfig | SourceSection | ScanSection, path: Path) -> dict[str, Path]:
     """The files that a section names, relative ones beside edge.toml."""
-    named = {key: getattr(section, key) for key in ("password_file", "ca_file", "cert_file", "key_file")}
+    keys = ("password_file", "ca_file", "cert_file", "key_file", "badges_file")
+    named = {key: getattr(section, key, None) for key in keys}
     return {key: path.absolute().parent / value for key, value in named.items() if value is not None}
 
 
 def _missing_files(parsed: EdgeFile, path: Path) -> list[Fault]:
-    sections: list[tuple[str, UplinkConfig | SourceSection]] = [("uplink", parsed.uplink)]
+    sections: list[tuple[str, UplinkConfig | SourceSection | ScanSection]] = [("uplink", parsed.uplink)]
+    sections += [("scan", parsed.scan)] if parsed.scan is not None else []
     sections += [(f"source[{i}]", source) for i, source in enumerate(parsed.source)]
     hint = "give an existing file; a relative path is relative to this file's folder"
     return [

@@ -48,7 +48,7 @@ def cross_checks(document: Document, file: str) -> list[Fault]:
 
 def warnings(document: Document, file: str) -> list[Fault]:
     """What is accepted and will not do what it says, or is likely a slip."""
-    return [*_not_built(document, file), *_unused_buses(document, file)]
+    return [*_not_built(document, file), *_unused_buses(document, file), *_open_page(document, file)]
 
 
 def limit_faults(document: Document, points: Iterable[str], unclear: set[Any], file: str) -> list[Fault]:
@@ -91,8 +91,10 @@ def _unknown_buses(document: Document, file: str) -> Iterator[Fault]:
 
 
 def _nothing_to_do(document: Document, file: str) -> Iterator[Fault]:
-    if not any(document.get(key) for key in ("device", "source", "scanner")):
-        hint = "add a [[bus]] with a [[device]], a [[source]] with a [[source.device]], or a [[scanner]]"
+    if not any(document.get(key) for key in ("device", "source", "scanner", "scan")):
+        hint = (
+            "add a [[bus]] with a [[device]], a [[source]] with a [[source.device]], a [[scanner]] or [scan]"
+        )
         yield Fault(file, "", "there is nothing to measure", hint)
 
 
@@ -143,3 +145,16 @@ def _unused_buses(document: Document, file: str) -> Iterator[Fault]:
             yield Fault(
                 file, key, f"no device is on bus {bus['id']!r}", "remove it, or give a [[device]] this bus"
             )
+
+
+def _open_page(document: Document, file: str) -> Iterator[Fault]:
+    """A page for others than this machine: what a phone's browser refuses without TLS."""
+    scan = document.get("scan")
+    listen = scan.get("listen") if isinstance(scan, Mapping) else None
+    if not isinstance(scan, Mapping) or not isinstance(listen, str) or scan.get("cert_file"):
+        return
+    if (urlsplit(f"//{listen}").hostname or "") not in {"127.0.0.1", "::1", "localhost"}:
+        hint = "give cert_file and key_file, or scan with a keyboard-wedge scanner"
+        yield Fault(
+            file, "scan.listen", "without TLS no browser lends its camera, and acts travel plain", hint
+        )

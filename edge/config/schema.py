@@ -294,6 +294,40 @@ class ScannerSection(Section):
         return serial_line(self.url)
 
 
+class ScanSection(Section):
+    """The scan page that this gateway serves to phones and hand scanners."""
+
+    listen: str = Field(description='address and port: listen = "127.0.0.1:8090"')
+    names: tuple[str, ...] = ()
+    equipment: tuple[str, ...] = ()
+    badges_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @field_validator("listen")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        listen_address(value)
+        return value
+
+    @field_validator("badges_file", "cert_file", "key_file")
+    @classmethod
+    def _beside_the_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return None if value is None else _in_folder(value, info)
+
+    @model_validator(mode="after")
+    def _pair(self) -> ScanSection:
+        if (self.cert_file is None) != (self.key_file is None):
+            msg = "give cert_file and key_file together"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return listen_address(self.listen)
+
+
 class EdgeFile(Section):
     """edge.toml as written."""
 
@@ -305,6 +339,7 @@ class EdgeFile(Section):
     source: tuple[SourceSection, ...] = ()
     limit: tuple[LimitSection, ...] = ()
     scanner: tuple[ScannerSection, ...] = ()
+    scan: ScanSection | None = None
 
 
 def bus_address(url: str) -> tuple[str, int]:
@@ -338,6 +373,19 @@ def serial_line(url: str) -> tuple[str, int]:
         msg = f"not a speed of a scanner: baud={baud}; there are {', '.join(map(str, SCANNER_BAUDS))}"
         raise ValueError(msg)
     msg = f"not a serial line: {url!r}; write serial:///dev/serial/by-id/X?baud=9600"
+    raise ValueError(msg)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Host and port to listen at. Raises ValueError with the way to write it."""
+    parts = urlsplit(f"//{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.hostname and port is not None and not parts.path and parts.username is None:
+        return parts.hostname, port
+    msg = f'not an address to listen at: {text!r}; write "127.0.0.1:8090"'
     raise ValueError(msg)
 
 
