@@ -54,6 +54,11 @@ class Sessions:
         self._by_hash[digest] = session
         return session.principal
 
+    def close_all(self, name: str) -> None:
+        """End every session of a person whose rights or password changed."""
+        for digest in [key for key, one in self._by_hash.items() if one.principal.name == name]:
+            del self._by_hash[digest]
+
     def close(self, key: str) -> None:
         """End a session; ending an unknown one is fine."""
         self._by_hash.pop(_hash(key), None)

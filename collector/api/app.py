@@ -21,6 +21,7 @@ from collector.access.sessions import Sessions
 from collector.api import judged, links, nodes, points, problems, readings, sessions, things
 from collector.api.gate import Gate
 from collector.api.known import Desk
+from collector.api.people import users
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -42,8 +43,6 @@ NOT_BUILT: Final = (
     ("findings", "/findings"),
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
-    ("accounts", "/users"),
-    ("accounts", "/users/{rest:path}"),
     ("readiness", "/batches/{rest:path}/readiness"),
     ("signing", "/batches/{rest:path}/signatures"),
     ("the batch record", "/batches/{rest:path}/records"),
@@ -75,7 +74,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Gate, accounts=accounts, sessions=keyring)
     app.include_router(nodes.probes)
     app.include_router(_page(), include_in_schema=False)
-    for part in (_not_built(), judged, readings, points, things, links, nodes, sessions):
+    for part in (_not_built(), judged, readings, points, things, links, nodes, sessions, users):
         router = part if isinstance(part, APIRouter) else part.router
         app.include_router(router, prefix=API)
     return app

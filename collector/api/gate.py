@@ -30,11 +30,14 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PUBLIC: Final = re.compile(r"/|/(app\.js|style\.css|favicon\.svg|healthz|readyz)")
 _SESSION: Final = "/api/v1/session"
+_ADMINISTERED: Final = re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL)
+"""Read by whoever may change them."""
 _RIGHTS: Final[tuple[tuple[re.Pattern[str], Right], ...]] = (
     (re.compile(r"/api/v1/links/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/containers/.+/identification/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/batches/.+/signatures", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/exceptions/.+/resolution", re.DOTALL), Right.SIGN),
+    (re.compile(r"/api/v1/session/password"), Right.READ),
     (re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL), Right.ADMINISTER),
 )
 """Rights of unsafe methods by path; what is not listed needs ENTER. Reading needs READ."""
@@ -55,7 +58,7 @@ def right_for(method: str, path: str) -> Right | None:
     if _PUBLIC.fullmatch(path) or (path == _SESSION and method in {"POST", "DELETE"}):
         return None
     if method in SAFE:
-        return Right.READ
+        return Right.ADMINISTER if _ADMINISTERED.fullmatch(path) else Right.READ
     return next((right for pattern, right in _RIGHTS if pattern.fullmatch(path)), Right.ENTER)
 
 

@@ -1,0 +1,1 @@
+"""Routes about people: accounts, and their own passwords."""
