@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, cast
 
+import apsw
 import structlog
 import uvicorn
 from uvicorn._types import ASGIApplication
@@ -34,12 +35,13 @@ from collector.ingest.order import SequencedSorter
 from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.session import Clocks, HostSession
 from collector.registry.commands import Registry
+from collector.registry.errors import RegistryError
 from collector.registry.journal import Journal
 from collector.store.chunks.file import CHUNKS_NAME, ChunkReading
 from collector.store.chunks.readings import ChunkReadings
 from collector.store.chunks.seal import Sealer
 from collector.store.chunks.tail import Tail
-from collector.store.database import held
+from collector.store.database import held, lacks_room
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
 from collector.store.ledger.cuts import Cut
@@ -51,6 +53,9 @@ from gateway.contract.columns import warm
 
 GRACE_S: Final = 2
 """How long open requests may take to end when the collector stops."""
+
+ROOM_RETRY_S: Final = 1.0
+"""How often a start is tried again on a full disk."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,11 +80,25 @@ class Collector:
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Until `stop` (or `stop()`); raises OSError for a port in use, InUseError for a folder in
-        use, apsw.Error for an unusable file.
-
-        Everything opened here is closed in the reverse order, whatever ends it.
+        use, apsw.Error for an unusable file. A disk that is full at the start is waited for.
         """
         stop = stop or self._stop
+        told = False
+        while not stop.is_set():
+            try:
+                await self._run(stop)
+            except (apsw.Error, OSError, RegistryError) as error:
+                # a part that ended by a fault has set `stop`
+                if stop.is_set() or not lacks_room(self.config.collector.data_dir, error):
+                    raise
+                if not told:
+                    log.warning("the disk is full: free some space; the collector waits", error=str(error))
+                    told = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), ROOM_RETRY_S)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        """One life. Everything opened here is closed in the reverse order, whatever ends it."""
         async with contextlib.AsyncExitStack() as stack:
             server_socket = self._listen()
             stack.callback(server_socket.close)

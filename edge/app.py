@@ -31,6 +31,7 @@ from edge.keep.drafts import Shape, event_draft
 from edge.keep.history import backfill
 from edge.keep.intake import Intake
 from edge.keep.quarantine import Quarantine
+from edge.keep.room import when_room
 from edge.keep.start import CONFIG, HEARD, Left, Start, config_change
 from edge.keep.watch import LimitWatches
 from edge.model.absence import DeviceSlots
@@ -125,21 +126,26 @@ class Agent:
     async def run(self, stop: asyncio.Event, *, quiet: asyncio.Event | None = None) -> None:
         """Start everything, wait, stop everything; `quiet` ends sampling early and the uplink goes on.
 
-        Raises OutboxError when the store cannot be used.
+        A disk that is full at the start is waited for. Raises OutboxError when the store cannot be used.
         """
-        loop = asyncio.get_running_loop()
-        lock = await loop.run_in_executor(None, _claim, self.config.gateway.data_dir)
+        lock = await when_room(stop, lambda: _claim(self.config.gateway.data_dir))
+        if lock is None:
+            return
         try:
-            await self._run(stop, quiet or asyncio.Event())
+            outbox = await when_room(stop, lambda: open_outbox(self.config, self._clocks))
+            if outbox is not None:
+                await self._run(outbox, stop, quiet or asyncio.Event())
         finally:
             os.close(lock)
 
-    async def _run(self, stop: asyncio.Event, quiet: asyncio.Event) -> None:
+    async def _run(self, outbox: Outbox, stop: asyncio.Event, quiet: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        outbox = await loop.run_in_executor(None, open_outbox, self.config, self._clocks)
         self.outbox = outbox
         try:
-            self._keys = await loop.run_in_executor(None, bind, self.config, outbox)
+            keys = await when_room(stop, lambda: bind(self.config, outbox))
+            if keys is None:
+                return
+            self._keys = keys
             left = await loop.run_in_executor(None, Left.recall, outbox.recall)
             watches = LimitWatches(
                 node=f"{self.config.gateway.group}/{self.config.gateway.node}",

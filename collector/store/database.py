@@ -6,6 +6,7 @@ any table.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import queue
@@ -32,6 +33,10 @@ READERS_MAX: Final = 4
 """Idle read connections kept open; more are opened on demand and closed after use."""
 
 
+ROOM_BYTES_MIN: Final = 65_536
+"""A disk with less room is full, whatever SQLite calls it: the index of a log alone takes half of that."""
+
+
 class InUseError(Exception):
     """Another process uses this folder."""
 
@@ -50,6 +55,18 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def lacks_room(folder: Path, error: Exception) -> bool:
+    """Whether a file in `folder` could not be opened or written for want of space."""
+    if isinstance(error, apsw.FullError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    while not folder.exists():
+        folder = folder.parent
+    at = os.statvfs(folder)
+    return at.f_bavail * at.f_frsize < ROOM_BYTES_MIN
 
 
 def open_writer(path: Path) -> apsw.Connection:

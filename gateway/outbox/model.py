@@ -39,14 +39,18 @@ _U64: Final = 2**64
 
 
 class OutboxError(Exception):
-    """The store could not do what was asked: what it was doing, where, why, and what to do next."""
+    """The store could not do what was asked: what it was doing, where, why, and what to do next.
 
-    def __init__(self, *, what: str, where: str, cause: str, hint: str) -> None:
+    `is_full`: for want of room on the disk; the same call may succeed later.
+    """
+
+    def __init__(self, *, what: str, where: str, cause: str, hint: str, is_full: bool = False) -> None:
         super().__init__(f"{what} failed at {where}: {cause}. {hint}")
         self.what = what
         self.where = where
         self.cause = cause
         self.hint = hint
+        self.is_full = is_full
 
 
 @dataclass(frozen=True, slots=True)

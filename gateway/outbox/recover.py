@@ -8,6 +8,7 @@ what a segment means.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -33,6 +34,8 @@ WAL_PAGES_MAX: Final = 1_000
 """Pages (4 kB) after which a commit checkpoints, SQLite's own default: recovery stays below 1 s."""
 WAL_BYTES_KEPT_MAX: Final = 16 * 2**20
 """A log that one huge transaction blew up is cut back to this after its checkpoint."""
+ROOM_BYTES_MIN: Final = 65_536
+"""A disk with less room is full, whatever SQLite calls it: the index of its log alone takes half of that."""
 BALLAST_BYTES: Final = 4 * 2**20
 """Enough log for receipts and for deleting thousands of receipted segments."""
 RECOVERY_FACT: Final = "outbox.recovery"
@@ -86,11 +89,10 @@ def _known(figure: int | None) -> str:
 
 def explain(fault: apsw.Error, *, what: str, path: Path) -> OutboxError:
     """The same failure in words: who is at fault and what to do next."""
+    for_room = isinstance(fault, apsw.IOError | apsw.CantOpenError) and not has_room(path.parent)
+    if for_room or isinstance(fault, apsw.FullError):
+        return no_room(what=what, path=path, cause=f"{type(fault).__name__}: {fault}")
     hints: list[tuple[type[apsw.Error], str]] = [
-        (
-            apsw.FullError,
-            "The disk is full: free some space; nothing was written, the same call can be made again.",
-        ),
         (
             apsw.BusyError,
             "Another process held the outbox too long: see `telomere edge outbox`, then try again.",
@@ -116,16 +118,42 @@ def explain(fault: apsw.Error, *, what: str, path: Path) -> OutboxError:
     return OutboxError(what=what, where=str(path), cause=f"{type(fault).__name__}: {fault}", hint=hint)
 
 
+def no_room(*, what: str, path: Path, cause: str) -> OutboxError:
+    """The disk is full."""
+    hint = "The disk is full: free some space; nothing was written, the same call can be made again."
+    return OutboxError(what=what, where=str(path), cause=cause, hint=hint, is_full=True)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the file system takes anything at all."""
+    try:
+        at = os.statvfs(folder)
+    except OSError:
+        return True
+    return at.f_bavail * at.f_frsize >= ROOM_BYTES_MIN
+
+
 def open_store(path: Path, *, now_ns: int) -> Opened:
+    """As `_open_store`; on a full disk the ballast makes room for the store's own log."""
+    try:
+        return _open_store(path, now_ns=now_ns)
+    except OutboxError as fault:
+        if not fault.is_full or not drop_ballast(path):
+            raise
+    return _open_store(path, now_ns=now_ns)
+
+
+def _open_store(path: Path, *, now_ns: int) -> Opened:
     """Open the store at `path`, creating it when there is none and moving it aside when it is damaged.
 
     Raises OutboxError when the file is not an outbox, is of a newer version, cannot be read or written,
     or is damaged while another process has it open.
     """
-    _make_folder(path.parent)
-    lock_fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_fd = -1
     opened = False
     try:
+        _make_folder(path.parent)
+        lock_fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock_fd, fcntl.LOCK_SH)
         try:
             result = Opened(_open_checked(path, now_ns=now_ns), lock_fd, None)
@@ -135,8 +163,12 @@ def open_store(path: Path, *, now_ns: int) -> Opened:
         return result
     except apsw.Error as fault:
         raise explain(fault, what="opening the outbox", path=path) from fault
+    except OSError as fault:
+        if fault.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise no_room(what="opening the outbox", path=path, cause=str(fault.strerror)) from fault
     finally:
-        if not opened:
+        if not opened and lock_fd >= 0:
             os.close(lock_fd)
 
 

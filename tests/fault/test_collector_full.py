@@ -10,16 +10,22 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
+from collector.app import Collector
 from gateway.contract import births
 from gateway.contract.topics import state_topic
 from gateway.link.client import Heard, Link
 from tests.brokers import Mosquitto
+from tests.collectors import config_of
+from tests.disks import fill, small_disk
 from tests.fault.test_collector_kill import BR, in_ledger, stream
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 
+__all__ = ["small_disk"]
 FULL_BYTES = 600_000
 SEGMENTS = 120
 
@@ -80,3 +86,37 @@ async def test_a_full_disk_takes_the_collector_offline_and_loses_nothing(
         await watcher.close()
         await gateway.close()
     assert in_ledger(folder) == list(range(1, SEGMENTS + 1))
+
+
+async def test_a_collector_that_starts_on_a_full_disk_waits_for_room(
+    small_disk: Path, broker: Mosquitto
+) -> None:
+    filler = small_disk / "filler"
+    fill(filler)
+    collector = Collector(config_of(small_disk / "collector", broker.url), create_app=lambda _: no_app)
+    with structlog.testing.capture_logs() as logs:
+        task = asyncio.create_task(collector.run())
+        async with asyncio.timeout(30):
+            while not [one for one in logs if "free some space" in one["event"]]:
+                await asyncio.sleep(0.02)
+            assert not task.done()
+            filler.unlink()
+            await collector.started.wait()
+            collector.stop()
+            await task
+    assert len([one for one in logs if "free some space" in one["event"]]) == 1, "said once"
+
+
+async def test_a_collector_that_waits_for_room_can_be_stopped(small_disk: Path, broker: Mosquitto) -> None:
+    fill(small_disk / "filler")
+    collector = Collector(config_of(small_disk / "collector", broker.url), create_app=lambda _: no_app)
+    task = asyncio.create_task(collector.run())
+    async with asyncio.timeout(20):
+        await asyncio.sleep(0.2)
+        collector.stop()
+        await task
+    assert not collector.started.is_set()
+
+
+async def no_app(scope: Any, receive: Any, send: Any) -> None:
+    """Nobody asks."""

@@ -147,10 +147,11 @@ async def _broker_frozen(site: Site, name: str, draw: random.Random) -> str:
 async def _disk_full(site: Site, name: str, draw: random.Random) -> str:
     """Nothing fits any more, for a while. A real small disk where one can be mounted, else the shim.
 
-    Not during a start: a store that cannot be opened ends the program with a sentence, as it should.
+    Sometimes under a program that is just starting: it waits for room and goes on.
     """
     victim = site.victims[name]
-    await asyncio.sleep(max(0.0, victim.started_at + LOADING_S - time.monotonic()))
+    if draw.random() < 0.5:
+        await asyncio.sleep(max(0.0, victim.started_at + LOADING_S - time.monotonic()))
     if not site.has_disks:
         (victim.shim / "full").write_text(f"{victim.data}\n", encoding="utf-8")
         try:
