@@ -53,7 +53,6 @@ from gateway.contract.reading import PointName
 
 KEPT_MAX: Final = 256
 """Excursion lists remembered: a site has tens of limited points, and a list is a few kB."""
-CONFLICTS_MAX: Final = 1_000
 
 Document: TypeAlias = dict[str, Any]
 EpochKey: TypeAlias = tuple[str, str, str]
@@ -249,22 +248,16 @@ class Judge:
         ]
 
     def _unequal_readings(self, position: KnownPosition) -> list[ExceptionItem]:
-        conflicts = self._services.projection.conflicts(upto=position.ledger, limit=CONFLICTS_MAX)
-        by_point: dict[PointName, list[int]] = {}
-        first_id: dict[PointName, int] = {}
-        for one in conflicts:
-            by_point.setdefault(one.point, []).append(one.time_ms)
-            first_id.setdefault(one.point, one.id)
         return [
             exception(
                 ExceptionKind.CONFLICT,
                 f"point:{point}",
                 about=("readings",),
-                evidence=(f"{len(times)} times have two unequal readings of {point}; both are kept",),
-                opened_ns=self._services.ledger.known_at(first_id[point]) or 0,
+                evidence=(f"{times} times have two unequal readings of {point}; both are kept",),
+                opened_ns=self._services.ledger.known_at(first_id) or 0,
                 suggested="Find out which device answered twice; every affected finding counts both.",
             )
-            for point, times in sorted(by_point.items(), key=lambda pair: str(pair[0]))
+            for point, times, first_id in self._services.projection.told.conflicting(upto=position.ledger)
         ]
 
 

@@ -115,6 +115,8 @@ class Projector:
             log.exception("an entry cannot be projected", id=entry.id, kind=str(entry.kind))
             with immediate(self._connection):
                 self._connection.execute("INSERT INTO skipped VALUES (?,?)", (entry.id, repr(error)[:500]))
+                self._segments.skip(entry)
+                self._state.flush()
                 self._move_cursor(entry.id)
             self._cursor = entry.id
 

@@ -120,6 +120,12 @@ class Segments:
             progress.refused.add((*stream.key, entry.number))
             self._note_refusal(stream, entry.id, entry.number, since=entry.id, cause="unreadable")
 
+    def skip(self, entry: Entry) -> None:
+        """A segment that this version cannot project is here all the same: it is no gap."""
+        if entry.epoch is not None and entry.number is not None:
+            stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
+            stream.numbers.add(entry.number)
+
     def retry(self, stream: Stream, birth: Entry, progress: Progress) -> None:
         """A birth gave this stream new names: project again what waited for them."""
         if not stream.waiting:

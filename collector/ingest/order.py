@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.ingest.sort import Arrival, Sorted, Sorter
+from collector.store.live import NODES_MAX
 from collector.store.projection import NodeKey
 from gateway.contract import wire
 from gateway.contract.columns import Columns
@@ -42,7 +43,11 @@ class SeqWatch:
 
     def heard(self, node: NodeKey, kind: Message, seq: int, *, now: float) -> None:
         """A message with its number. A birth of the node begins anew; an unknown node begins where it is."""
-        known = self._nodes.get(node)
+        known = self._nodes.pop(node, None)
+        if len(self._nodes) >= NODES_MAX:  # the longest silent one begins where it is when it speaks again
+            del self._nodes[next(iter(self._nodes))]
+        if known is not None:
+            self._nodes[node] = known
         if kind is Message.NBIRTH or known is None:
             self._nodes[node] = _Node((seq + 1) % MODULUS)
             return

@@ -16,6 +16,8 @@ PENDING_S: Final = 30.0
 RATE_PER_S: Final = 5.0
 BURST_MAX: Final = 20.0
 """Requests at once after a quiet time."""
+WANTED_MAX: Final = 10_000
+"""Nodes that wait to be asked: one more is wanted again by its next message."""
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class RebirthGate:
 
     def want(self, node: NodeKey, *, now: float) -> None:
         """A name of this node is unknown."""
-        if now >= self.pending.get(node, 0.0):
+        if now >= self.pending.get(node, 0.0) and len(self.wanted) < WANTED_MAX:
             self.wanted[node] = None
 
     def born(self, node: NodeKey) -> None:
@@ -39,6 +41,7 @@ class RebirthGate:
 
     def due(self, now: float) -> list[NodeKey]:
         """Nodes to ask now; each counts as asked."""
+        self.pending = {node: until for node, until in self.pending.items() if until > now}
         self.tokens = min(BURST_MAX, self.tokens + (now - self.filled_at) * RATE_PER_S)
         self.filled_at = now
         count = min(int(self.tokens), len(self.wanted))

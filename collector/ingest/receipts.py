@@ -129,15 +129,20 @@ class ReceiptTracker:
         return stream is not None and number in stream.refused
 
     def due(self, now: float) -> list[tuple[str, str, Receipt]]:
-        """(group, node, receipt) of everything due; it counts as sent."""
+        """(group, node, receipt) of everything due; it counts as sent.
+
+        An epoch of which nothing is here is forgotten then: births cost nothing, and names can be made up.
+        """
         out = []
-        for key, stream in self._streams.items():
+        for key, stream in list(self._streams.items()):
             ready_at = self._ready_at(stream)
             if ready_at is None or ready_at > now:
                 continue
             out += [(key[0], key[1], receipt) for receipt in self._receipts(key, stream)]
             stream.due_at, stream.pending = None, 0
             stream.recent.clear()
+            if not stream.numbers.ranges:
+                del self._streams[key]
         return out
 
     def next_due(self) -> float | None:

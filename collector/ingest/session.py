@@ -23,7 +23,7 @@ from collector.ingest.rebirth import RebirthGate
 from collector.ingest.receipts import ReceiptTracker
 from collector.ingest.sort import Arrival
 from collector.store.ledger import Committed, EntryKind, Ledger, Outcome
-from collector.store.live import LiveBoard, NodeStatus, Tally
+from collector.store.live import NODES_MAX, LiveBoard, NodeStatus, Tally
 from collector.store.projection import NodeKey, Progress
 from gateway.contract import births, codec
 from gateway.contract.segment import ACKNOWLEDGE_METRIC
@@ -293,7 +293,7 @@ class HostSession:
         node = (draft.group, draft.node)
         if draft.kind is EntryKind.NBIRTH:
             self._gate.born(node)
-            self._born_ids[node] = committed.id or 0
+            self._born(node, committed.id)
             if draft.epoch is not None:
                 self._live.status.pop(node, None)
                 self._tracker.born((*node, draft.epoch), now=now)
@@ -305,6 +305,13 @@ class HostSession:
         if draft.resend and committed.id:
             self._tracker.hold(key, committed.id, now=now)
         self._tracker.committed(key, draft.number, now=now, refused=draft.kind is EntryKind.UNDECODABLE)
+
+    def _born(self, node: NodeKey, entry_id: int) -> None:
+        """Of too many names those whose birth is longest ago are forgotten: they are asked once more."""
+        self._born_ids.pop(node, None)
+        self._born_ids[node] = entry_id
+        if len(self._born_ids) > NODES_MAX:
+            del self._born_ids[next(iter(self._born_ids))]
 
     def projected(self, progress: Progress) -> None:
         """What the projection found out about committed segments."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collector.store.ledger import Draft, EntryKind
-from collector.store.live import NodeStatus
+from collector.store.live import NODES_MAX, NodeStatus
 from collector.store.numbers import settled_numbers
 from collector.store.projection import NodeKey
 from gateway.contract import births, codec
@@ -60,6 +60,8 @@ class Sorter:
 
     def __init__(self, own: set[NodeKey], *, is_refused: Callable[[tuple[str, str, str], int], bool]) -> None:
         self._own = own
+        self._born: dict[NodeKey, None] = {}
+        """Ours by a birth alone: of too many such names the longest silent are forgotten."""
         self._is_refused = is_refused
 
     def sort(self, arrival: Arrival) -> Sorted | None:
@@ -89,8 +91,8 @@ class Sorter:
             match arrival.topic.kind:
                 case Message.NBIRTH:
                     epoch = births.decode_nbirth(arrival.payload).epoch
-                    if epoch is not None:
-                        self._own.add(node)
+                    if epoch is not None and node not in self._own:
+                        self._note_birth(node)
                     return Sorted(node, _draft(arrival, EntryKind.NBIRTH, epoch=epoch))
                 case Message.DBIRTH:
                     epoch = births.decode_dbirth(arrival.payload).epoch
@@ -105,6 +107,12 @@ class Sorter:
         except PayloadError:
             return Sorted(node, self._undecodable(arrival))
 
+    def _note_birth(self, node: NodeKey) -> None:
+        self._born.pop(node, None)
+        self._born[node] = None
+        if len(self._born) > NODES_MAX:
+            del self._born[next(iter(self._born))]
+
     def _data(self, arrival: Arrival, columns: Columns, at: int) -> Sorted:
         topic, node = arrival.topic, (arrival.topic.group, arrival.topic.node)
         if columns.error(at) is not None:
@@ -113,11 +121,12 @@ class Sorter:
         if segment is None:
             if columns.segment_text(at) is not None:
                 return Sorted(node, self._undecodable(arrival), seq=columns.seq(at))
-            if node in self._own or span is None:
+            if node in self._own or node in self._born or span is None:
                 data = columns.data(at)
                 return Sorted(node, status=_status(data, arrival.received_ns), seq=data.seq)
         else:
             self._own.add(node)
+            self._born.pop(node, None)
         t_min_ms, t_max_ms, n = span or (None, None, 0)
         draft = Draft(
             kind=EntryKind.FOREIGN if segment is None else EntryKind.SEGMENT,

@@ -88,6 +88,17 @@ class ToldByNodes:
             self._ledger.entries(after=row[0] - 1, limit=1, upto=row[0], payload=False)[0] for row in rows
         ]
 
+    def conflicting(self, *, upto: int) -> list[tuple[PointName, int, int]]:
+        """Every point with unequal readings at one time: at how many times, and the first finding's id."""
+        rows = self._rows(
+            "SELECT grp, node, device, name, count(*), min(id) FROM conflict WHERE id <= ?"
+            " AND id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            " AND other NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            " GROUP BY grp, node, device, name ORDER BY 1, 2, 3, 4",
+            *(upto, upto, upto),
+        )
+        return [(PointName(*row[:4]), row[4], row[5]) for row in rows]
+
     # --- what was told ----------------------------------------------------------------------------
 
     def _rows(self, sql: str, *parameters: int | str) -> list[Row]:

@@ -154,3 +154,15 @@ def test_a_loss_event_settles_its_numbers() -> None:
     one.committed(KEY, 5, now=0.0)
     one.settled(KEY, (2, 4), now=0.0)
     assert one.receipt(KEY).upto == 5
+
+
+def test_an_epoch_that_has_nothing_but_a_birth_is_answered_and_forgotten() -> None:
+    one = tracker()
+    for n in range(50):
+        one.born(("g", f"n{n}", "00" * 8), now=0.0)
+    one.committed(KEY, 3, now=0.0)
+    assert len(one.due(9.0)) == 51
+    assert list(one._streams) == [KEY]
+    one.born(KEY, now=9.0)
+    ((_, _, receipt),) = one.due(9.0)
+    assert receipt.covers(3)

@@ -148,6 +148,19 @@ def test_names_of_nodes_are_remembered_to_a_limit(monkeypatch: pytest.MonkeyPatc
     assert set(board.last_heard_ns) == set(board.status) == {("g", "n1"), ("g", "n4"), ("g", "n5")}
 
 
+def test_nodes_that_are_ours_by_a_birth_alone_are_remembered_to_a_limit(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sort, "NODES_MAX", 2)
+    gateways = [SimGateway(node=f"n{n}") for n in range(4)]
+    stores.take(gateways[0].data(gateways[0].make(BR, numbers(1, T0_MS, [1.0]))))
+    stores.take(*(gateway.nbirth() for gateway in gateways))
+    assert stores.sorter._own == {("zurich", "n0")}
+    assert list(stores.sorter._born) == [("zurich", "n2"), ("zurich", "n3")]
+    stores.take(gateways[3].data(gateways[3].make(BR, numbers(1, T0_MS, [1.0]))))
+    assert list(stores.sorter._born) == [("zurich", "n2")]
+
+
 def foreign(name: str, value: float, *, at_ms: int, alias: int = 7) -> list[tuple[str, bytes]]:
     """A foreign node is born anew and says one value."""
     node, device, data = (wire.Payload(timestamp=T0_MS, seq=seq) for seq in range(3))

@@ -233,7 +233,9 @@ def test_an_entry_that_cannot_be_projected_is_named_and_stops_no_other(
     stores.project()
     assert stores.projection.skipped() == {4: "OverflowError('poison')"}
     assert stores.projection.cursor() == 5
-    assert stores.projection.nodes()[0].readings == 2
+    node = stores.projection.nodes()[0]
+    assert (node.readings, node.upto, node.gaps) == (2, 3, []), "it is here, so nothing waits for it"
+    assert stores.projection.frontier_ms("zurich", "gw-1") == T0_MS + 2_500 - 1_000
 
 
 def test_content_that_arrives_before_its_predecessor_is_checked_when_that_comes(stores: Stores) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from collector.ingest import order
 from collector.ingest.order import SeqWatch
 from gateway.contract.topics import Message
 
@@ -62,4 +65,14 @@ def test_a_birth_begins_anew_with_any_number() -> None:
     heard(watch, 17, now=1.5, kind=Message.NBIRTH)
     assert watch.next_due() is None
     heard(watch, 18, now=1.6)
+    assert watch.next_due() is None
+
+
+def test_of_too_many_names_the_longest_silent_begins_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "NODES_MAX", 3)
+    watch = SeqWatch(2.0)
+    for name in ("a", "b", "c", "a", "d", "e"):
+        watch.heard(("g", name), Message.NBIRTH, 0, now=0.0)
+    assert list(watch._nodes) == [("g", "a"), ("g", "d"), ("g", "e")]
+    watch.heard(("g", "b"), Message.DDATA, 77, now=1.0)
     assert watch.next_due() is None
