@@ -11,21 +11,33 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, TypeAlias
 
 import apsw
 import structlog
 
 from collector.flow.project import Projector, follows
+from collector.flow.rebuild import compare
+from collector.flow.rebuild.compare import Difference
 from collector.registry.journal import Journal
-from collector.store.database import held, open_writer, query, query_one
+from collector.store.chunks.file import CHUNKS_NAME, ChunkReading, sealed_for
+from collector.store.chunks.readings import ChunkReadings
+from collector.store.chunks.seal import Sealer
+from collector.store.chunks.tail import Tail
+from collector.store.database import held, open_writer, query_one
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, Ledger
-from collector.store.projection import seen_by
+from collector.store.live import LiveBoard
+from collector.store.projection import Projection, seen_by
+from collector.store.readings import ReadingStore
 from collector.store.schema import TABLES
+from collector.store.served import LedgerReadings
 from gateway.contract.columns import warm
 
 PROJECTION_NAME: Final = "projection.db"
@@ -33,20 +45,11 @@ DRAFT: Final = "rebuild"
 """The folder in data_dir in which the new files grow; what a killed rebuild left there is removed."""
 BATCH_ENTRIES: Final = 1_024
 """Entries a step: the projection bounds their bytes itself."""
-ROWS_SHOWN_MAX: Final = 3
-"""Examples shown of each table that differs."""
+ROUND_ENTRIES_MIN: Final = 8_192
+"""Projected entries that are worth a round of sealing while more come."""
+WAIT_S: Final = 0.05
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A table whose rows are not the same: how many are only in the old or the new, with examples."""
-
-    table: str
-    only_old: int
-    only_new: int
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +146,10 @@ def rebuild(
         try:
             journal = _journal(data_dir, registry_url, now_ns)
             began = time.monotonic()
-            counts = _project(draft / PROJECTION_NAME, ledger, progress)
+            _make(draft, ledger, progress)
+            counts = _finish(draft)
             seconds = time.monotonic() - began
-            found = _compare(data_dir / PROJECTION_NAME, draft / PROJECTION_NAME, ledger)
+            found = _compare(data_dir, draft, ledger)
             compare_seconds = time.monotonic() - began - seconds
             kept = _swap(data_dir, draft, keep_old=found.worth_keeping)
         finally:
@@ -176,76 +180,94 @@ def _journal(data_dir: Path, registry_url: str, now_ns: Callable[[], int]) -> in
         journal.close()
 
 
-def _project(path: Path, ledger: Ledger, progress: Progress) -> tuple[int, int, int]:
-    """(readings, refused, skipped) of a projection made from entry 1 to the last."""
-    _catch_up(path, ledger, progress)
-    connection = open_writer(path)
-    try:
+def _make(folder: Path, ledger: Ledger, progress: Progress) -> None:
+    """Bring the stores in `folder` to the ledger's end, from wherever they are: sealing goes on beside
+    projecting, always behind it.
+    """
+    with ExitStack() as stack:
+        path = folder / PROJECTION_NAME
+        projector = stack.enter_context(
+            closing(Projector(path, ledger=ledger, cache=SegmentCache(ledger)))
+        )
+        projection = stack.enter_context(closing(Projection(path, ledger=ledger, live=LiveBoard())))
+        sealer = Sealer(folder / CHUNKS_NAME, ledger=ledger, projection=projection)
+        stack.enter_context(closing(sealer))
+        ended = Event()
+        sealing = stack.enter_context(ThreadPoolExecutor(1, "seal")).submit(_seal, sealer, ended)
+        try:
+            while projector.step(BATCH_ENTRIES).n and not sealing.done():
+                progress(projector.cursor, ledger.last_id())
+        finally:
+            ended.set()
+        sealing.result()
+
+
+def _seal(sealer: Sealer, ended: Event) -> None:
+    """Rounds as large as they come, until everything is projected and sealed."""
+    while not (ended.is_set() and not sealer.waiting()):
+        if ended.is_set() or sealer.waiting() >= ROUND_ENTRIES_MIN:
+            sealer.step()
+        else:
+            ended.wait(WAIT_S)
+        while sealer.untidy:
+            sealer.tidy()
+
+
+def _finish(folder: Path) -> tuple[int, int, int]:
+    """(readings, refused, skipped) of what was made; each file is whole in itself and on the disk."""
+    with closing(open_writer(folder / PROJECTION_NAME)) as connection:
         counts = query_one(
             connection,
             "SELECT (SELECT COALESCE(sum(readings), 0) FROM stream), (SELECT count(*) FROM rejected),"
             " (SELECT count(*) FROM skipped)",
         )
-        assert counts is not None, "a sum has one row"
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    finally:
-        connection.close()
-    _sync(path)
+    assert counts is not None, "a sum has one row"
+    for path in folder.glob("*.db"):
+        with closing(open_writer(path)) as connection:
+            query_one(connection, "SELECT count(*) FROM meta")
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        _sync(path)
     return int(counts[0]), int(counts[1]), int(counts[2])
-
-
-def _catch_up(path: Path, ledger: Ledger, progress: Progress) -> None:
-    """Project until the ledger's end."""
-    projector = Projector(path, ledger=ledger, cache=SegmentCache(ledger))
-    try:
-        last = ledger.last_id()
-        while projector.step(BATCH_ENTRIES).n:
-            progress(projector.cursor, last)
-    finally:
-        projector.close()
 
 
 # --- comparing --------------------------------------------------------------------------------------
 
 
 def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
-    """Every table, row by row. The old file is brought to the ledger's end first, as a start would do."""
-    if not old.is_file():
+    """Every row and every reading. The old files are brought to the ledger's end first, as a start would."""
+    if not (old / PROJECTION_NAME).is_file():
         return _Found(old="there was none")
     try:
-        if not follows(old, ledger):
+        if not follows(old / PROJECTION_NAME, ledger):
             return _Found(old="it was made by another version, or for another ledger")
-        _catch_up(old, ledger, _silent)
-        found = differences(old, new, TABLES)
-        return _Found(compared=TABLES, differences=found, worth_keeping=bool(found))
+        sealed = sealed_for(old / CHUNKS_NAME, ledger_id=ledger.id, last_id=ledger.last_id())
+        _make(old, ledger, _silent)
+        found = compare.tables(old / PROJECTION_NAME, new / PROJECTION_NAME, TABLES)
+        compared: tuple[str, ...] = TABLES
+        if sealed:
+            compared = (*TABLES, compare.READINGS)
+            with _readings(old, ledger) as before, _readings(new, ledger) as now:
+                different = compare.answers(before, now)
+            found += [different] if different else []
     except (apsw.Error, OSError) as error:
-        log.warning("the old projection cannot be read", error=repr(error))
+        log.warning("the old files cannot be read", error=repr(error))
         return _Found(old=f"it cannot be read: {error}", worth_keeping=True)
+    return _Found(compared=compared, differences=found, worth_keeping=bool(found))
 
 
-def differences(old: Path, new: Path, tables: Sequence[str]) -> list[Difference]:
-    """Tables of two SQLite files that do not hold the same rows."""
-    connection = apsw.Connection(str(new))
-    try:
-        connection.execute("PRAGMA temp_store = FILE; ATTACH ? AS old", (str(old),))
-        return [one for table in tables if (one := _difference(connection, table)) is not None]
-    finally:
-        connection.close()
-
-
-def _difference(connection: apsw.Connection, table: str) -> Difference | None:
-    sides = (("old", "main"), ("main", "old"))
-    counts, examples = [], []
-    for left, right in sides:
-        only = f"SELECT * FROM {left}.{table} EXCEPT SELECT * FROM {right}.{table}"  # noqa: S608 (our names)
-        rows = query(connection, f"SELECT * FROM ({only}) LIMIT {ROWS_SHOWN_MAX}")  # noqa: S608
-        count = query_one(connection, f"SELECT count(*) FROM ({only})") if rows else None  # noqa: S608
-        counts.append(0 if count is None else int(count[0]))
-        side = "old" if left == "old" else "new"
-        examples += [f"{side}: {row!r}"[:300] for row in rows]
-    if not any(counts):
-        return None
-    return Difference(table=table, only_old=counts[0], only_new=counts[1], examples=tuple(examples))
+@contextmanager
+def _readings(folder: Path, ledger: Ledger) -> Iterator[ReadingStore]:
+    """The stores of a folder, as the collector reads them."""
+    with ExitStack() as stack:
+        projection = Projection(folder / PROJECTION_NAME, ledger=ledger, live=LiveBoard())
+        stack.enter_context(closing(projection))
+        chunks = stack.enter_context(closing(ChunkReading(folder / CHUNKS_NAME)))
+        yield ChunkReadings(
+            chunks=chunks,
+            tail=Tail(ledger=ledger, projection=projection),
+            ledger=LedgerReadings(ledger=ledger, projection=projection, cache=SegmentCache(ledger)),
+            projection=projection,
+        )
 
 
 # --- swapping ---------------------------------------------------------------------------------------
