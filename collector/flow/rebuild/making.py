@@ -27,6 +27,7 @@ from collector.flow.rebuild import compare
 from collector.flow.rebuild.compare import Difference
 from collector.registry.journal import Journal
 from collector.store.chunks.file import CHUNKS_NAME, ChunkReading, sealed_for
+from collector.store.chunks.pack import PieceError
 from collector.store.chunks.readings import ChunkReadings
 from collector.store.chunks.seal import Sealer
 from collector.store.chunks.tail import Tail
@@ -186,9 +187,7 @@ def _make(folder: Path, ledger: Ledger, progress: Progress) -> None:
     """
     with ExitStack() as stack:
         path = folder / PROJECTION_NAME
-        projector = stack.enter_context(
-            closing(Projector(path, ledger=ledger, cache=SegmentCache(ledger)))
-        )
+        projector = stack.enter_context(closing(Projector(path, ledger=ledger, cache=SegmentCache(ledger))))
         projection = stack.enter_context(closing(Projection(path, ledger=ledger, live=LiveBoard())))
         sealer = Sealer(folder / CHUNKS_NAME, ledger=ledger, projection=projection)
         stack.enter_context(closing(sealer))
@@ -249,7 +248,7 @@ def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
             with _readings(old, ledger) as before, _readings(new, ledger) as now:
                 different = compare.answers(before, now)
             found += [different] if different else []
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, PieceError) as error:
         log.warning("the old files cannot be read", error=repr(error))
         return _Found(old=f"it cannot be read: {error}", worth_keeping=True)
     return _Found(compared=compared, differences=found, worth_keeping=bool(found))

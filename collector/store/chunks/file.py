@@ -93,6 +93,17 @@ def open_for(path: Path, *, ledger_id: str, last_id: int) -> apsw.Connection:
     return connection
 
 
+def sealed_for(path: Path, *, ledger_id: str, last_id: int) -> bool:
+    """Whether an existing file would be gone on with, and not made anew."""
+    connection = _opened(path) if path.is_file() else None
+    if connection is None:
+        return False
+    try:
+        return _matches(connection, ledger_id, last_id=last_id)
+    finally:
+        connection.close()
+
+
 def _opened(path: Path) -> apsw.Connection | None:
     """None for what is no database (any more)."""
     try:
