@@ -7,12 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from collector.flow.rebuild import DRAFT, PROJECTION_NAME, Rebuilt, rebuild
+from collector.flow.rebuild.compare import unequal
 from collector.store.database import InUseError, held
+from collector.store.readings import Form, Readings
 from deploy.cli import app
+from gateway.contract.reading import Kind
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.ledgers import Stores
 
@@ -117,3 +121,52 @@ def test_the_command_tells_and_exits_by_what_it_found(folder: Path) -> None:
     assert "latest: 0 rows only before, 1 only now" in told.stdout
     with held(folder):
         assert CliRunner().invoke(app, command).exit_code != 0
+
+
+def test_a_reading_that_is_not_the_same_is_named(folder: Path) -> None:
+    """The old chunks give another answer: a piece of one cell is gone."""
+    again(folder)
+    with closing(apsw.Connection(str(folder / "chunks.db"))) as connection:
+        (n,) = connection.execute("SELECT sum(n) FROM piece").fetchall()[0]
+        assert n == SEGMENTS * 2
+        connection.execute("DELETE FROM piece WHERE id = (SELECT min(id) FROM piece)")
+    done = again(folder)
+    (one,) = done.differences
+    assert one.table == "readings"
+    assert one.examples[0].startswith("zurich/gw-1/BR-01/temperature: ")
+    assert done.kept is not None
+    assert (done.kept / "chunks.db").is_file()
+    assert "readings" in again(folder).compared
+
+
+def test_damaged_chunks_are_told(folder: Path) -> None:
+    again(folder)
+    with closing(apsw.Connection(str(folder / "chunks.db"))) as connection:
+        connection.execute("UPDATE piece SET data = zeroblob(length(data)), figures = NULL")
+    (one,) = again(folder).differences
+    assert "cannot be read" in one.examples[0]
+
+
+def test_texts_may_be_numbered_differently() -> None:
+    def made(values: list[int], strings: tuple[str, ...]) -> Readings:
+        n = len(values)
+        small, long = np.zeros(n, np.uint16), np.arange(n, dtype=np.int64)
+        return Readings(
+            kind=Kind.STRING,
+            time_ns=long,
+            form=np.full(n, Form.STRING, np.uint8),
+            bits=np.array(values, np.uint64),
+            quality=small,
+            reason=small,
+            epoch=small,
+            number=long,
+            index=long,
+            ledger=long,
+            strings=strings,
+            reasons=("",),
+            epochs=("e",),
+        )
+
+    assert unequal(made([0, 1], ("a", "b")), made([1, 0], ("b", "a"))) == ""
+    assert unequal(made([0, 1], ("a", "b")), made([0, 1], ("b", "a"))) == "strings"
+    assert unequal(made([0], ("a",)), made([0, 0], ("a",))) == "1 and 2 readings"
