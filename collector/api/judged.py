@@ -213,11 +213,17 @@ class Judge:
         )
 
     def _declared(self, known: KnownPosition) -> dict[str, PointFacts]:
+        changes = self._services.projection.told.periods(upto=known.ledger)
         return {
-            (name := str(PointName(*of))): PointFacts(
-                name=name, kind=kind, unit=unit, period_ns=(period_ms or 0) * NS_PER_MS
+            str(name): PointFacts(
+                name=str(name),
+                kind=kind,
+                unit=unit,
+                period_ns=(period_ms or 0) * NS_PER_MS,
+                changes=changes.get(name, ()),
             )
             for *of, kind, unit, period_ms in self._services.projection.declared(upto=known.ledger)
+            for name in (PointName(*of),)
         }
 
     def _found(self, facts: Facts) -> list[ExceptionItem]:

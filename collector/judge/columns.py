@@ -52,12 +52,21 @@ class ReadPoint(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointFacts:
-    """A point as its births declare it. `period_ns` 0: nobody said how often it is due."""
+    """A point as its births declare it. `period_ns` 0: nobody said how often it is due.
+
+    `changes`: every period with the time since which it is in force, when there was more than one.
+    """
 
     name: str
     kind: str = "f64"
     unit: str | None = None
     period_ns: int = 0
+    changes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def periods(self) -> tuple[tuple[int, int], ...]:
+        """(since ns, period ns), ascending; at least one."""
+        return self.changes or ((0, self.period_ns),)
 
 
 Frontiers = Mapping[str, int | None]

@@ -28,15 +28,14 @@ from collector.judge.columns import Absences, Absent, Frontiers, PointFacts, Rea
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
     Coverage,
-    causes_of,
     declared_spans,
-    slots_of,
     summary,
     total,
     unassigned_slots,
     unusable_stretches,
 )
 from collector.judge.excursions import excursions_of
+from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import (
     Profile,
     Readings,
@@ -245,16 +244,16 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
     excursions: list[dict[str, Any]] = []
     gaps: list[tuple[Span, tuple[str, ...]]] = []
     causes: Counter[str] = Counter()
-    margin_ns = CONTEXT_PERIODS * period_ns
+    whole = Span(point.spans[0].from_ns, point.spans[-1].to_ns)
+    periods = declared.periods
+    margin_ns = CONTEXT_PERIODS * longest_ns(periods, whole)
     for span in point.spans:
         columns = sources.read(point.point, from_ns=span.from_ns - margin_ns, to_ns=span.to_ns + margin_ns)
         absences = sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns)
         coverage.append(
-            slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences)
+            slots_over(columns, span, periods=periods, frontier_ns=frontier_ns, absences=absences)
         )
-        causes.update(
-            causes_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences)
-        )
+        causes.update(causes_over(columns, span, periods=periods, frontier_ns=frontier_ns, absences=absences))
         inside = (columns.time_ns >= span.from_ns) & (columns.time_ns < span.to_ns)
         numbers.append(columns.value[inside & columns.usable()])
         still_there = leg.to_ns is None and span.to_ns == leg.span.to_ns
@@ -268,7 +267,7 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
             for gap in unusable_stretches(
                 columns,
                 span,
-                longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * period_ns),
+                longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * longest_ns(periods, span)),
                 settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
             )
         )
@@ -289,6 +288,10 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
         "period_s": period_ns / NS_PER_S if period_ns else None,
         "required": required,
         "decision": decision,
+        "periods": [
+            {"from": utc_text(part.span.from_ns), "period_s": part.period_ns / NS_PER_S or None}
+            for part in parts_of(periods, whole)
+        ],
         **counts.document(),
         "causes": dict(sorted(causes.items())),
         "min": of_values.min,

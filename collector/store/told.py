@@ -10,14 +10,16 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from collector.identity.exceptions import ExceptionKind, Incident
-from collector.identity.times import NS_PER_S, utc_text
+from collector.identity.times import NS_PER_MS, NS_PER_S, ns_of, utc_text
 from collector.judge.columns import Absent
 from collector.store.database import Readers, Row
 from collector.store.ledger import Entry, Ledger
-from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, parse_event
+from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, UnknownEvent, parse_event
 from gateway.contract.reading import PointName
 from gateway.contract.receipts import ranges_of
 
+AHEAD_NS_MAX: Final = 5 * 60 * NS_PER_S
+"""How far a gateway's clock may be ahead of ours."""
 EVERY_POINT: Final = "*"
 """In place of a point: the absence is the whole node's."""
 SHOWN_MAX: Final = 1_000
@@ -98,6 +100,53 @@ class ToldByNodes:
             *(upto, upto, upto),
         )
         return [(PointName(*row[:4]), row[4], row[5]) for row in rows]
+
+    def periods(self, *, upto: int) -> dict[PointName, tuple[tuple[int, int], ...]]:
+        """Of points whose period was changed: (since ns, period ns), as known at ledger id `upto`.
+
+        A birth tells a new period when the gateway is connected; in force it is since the gateway began to
+        work with that configuration, which its `config_change` event tells. Without one: since the birth.
+        """
+        rows = self._rows(
+            "SELECT grp, node, device, name, id, period_ms FROM declared WHERE id <= ?"
+            " ORDER BY grp, node, device, name, id",
+            upto,
+        )
+        found: dict[PointName, list[tuple[int, int]]] = {}
+        for *name, entry_id, period_ms in rows:
+            one = found.setdefault(PointName(*name), [])
+            if not one or one[-1][1] != (period_ms or 0):
+                one.append((entry_id, period_ms or 0))
+        changed = {name: told for name, told in found.items() if len(told) > 1}
+        begun = self._configured(upto) if changed else {}
+        return {
+            name: tuple(self._in_force(told, begun.get((name.group, name.node), [])))
+            for name, told in changed.items()
+        }
+
+    def _in_force(self, told: list[tuple[int, int]], begun: list[int]) -> Iterator[tuple[int, int]]:
+        since_ns = 0
+        for at, (entry_id, period_ms) in enumerate(told):
+            if at:
+                born_ns = self._known_ns(entry_id)
+                before = [one for one in begun if since_ns < one <= born_ns + AHEAD_NS_MAX]
+                since_ns = max(before, default=max(born_ns, since_ns + 1))
+            yield since_ns, period_ms * NS_PER_MS
+
+    def _configured(self, upto: int) -> dict[tuple[str, str], list[int]]:
+        """When each node began to work with another configuration, by its own clock."""
+        rows = self._rows(
+            "SELECT s.grp, s.node, e.text FROM event e JOIN stream s USING (sid)"
+            " WHERE e.kind = 'config_change' AND s.own AND e.id <= ?"
+            " AND e.id NOT IN (SELECT id FROM rejected WHERE since <= ?)",
+            *(upto, upto),
+        )
+        out: dict[tuple[str, str], list[int]] = {}
+        for group, node, text in rows:
+            event = parse_event(text)
+            if not isinstance(event, UnknownEvent):
+                out.setdefault((group, node), []).append(ns_of(event.time))
+        return out
 
     # --- what was told ----------------------------------------------------------------------------
 

@@ -148,6 +148,30 @@ def test_a_long_gap_is_an_exception_with_one_id_while_it_grows(site: Site) -> No
     assert later["legs"][0]["points"][0]["missing"] == 720
 
 
+def test_a_period_that_was_changed_is_judged_stretch_by_stretch(site: Site) -> None:
+    site.scan("put_in", "B-1", "FRZ-01", time=at(2))
+    held = columns([*every(10, (0, 4)), *every(30, (4, 6))])
+    facts = site.registry.facts(site.position(6))
+    declared = PointFacts(
+        name=TEMPERATURE,
+        unit="Cel",
+        period_ns=3 * PERIOD_NS,
+        changes=((0, PERIOD_NS), (ns(4), 3 * PERIOD_NS)),
+    )
+    document = build_history(
+        facts.find(Kind.BATCH, "B-1"),
+        facts,
+        sources=Sources(read=Store({TEMPERATURE: held}), points={TEMPERATURE: declared}),
+        software="0.1.0",
+    )
+    (point,) = document["legs"][0]["points"]
+    assert (point["slots"], point["present"]) == (720 + 240, 720 + 240)
+    assert point["periods"] == [
+        {"from": "2026-10-04T02:00:00.000Z", "period_s": 10.0},
+        {"from": "2026-10-04T04:00:00.000Z", "period_s": 30.0},
+    ]
+
+
 def test_a_point_linked_for_part_of_a_leg_is_judged_for_that_part(site: Site) -> None:
     ph = "zurich/gw-suite/BR-01/ph"
     body = {"subject": ph, "object": "BR-01", "role": "point-equipment"}
