@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from collector.flow.project import Projector
+from collector.store.chunks.file import CHUNKS_NAME, ChunkReading
+from collector.store.chunks.readings import ChunkReadings
+from collector.store.chunks.seal import Sealer
+from collector.store.chunks.tail import Tail
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, Ledger
 from collector.store.live import LiveBoard
@@ -24,6 +28,7 @@ from collector.store.projection import Projection
 from collector.store.readings import ReadingStore
 from collector.store.served import LedgerReadings
 from deploy.bench.filled import DAY_S, HOUR_S, History
+from deploy.bench.rebuild import archive
 
 WARM_RUNS: Final = 41
 COLD_RUNS: Final = 5
@@ -46,8 +51,13 @@ class Opened:
         self.cache = SegmentCache(self.ledger)
         self.projection = Projection(self.folder / "projection.db", ledger=self.ledger, live=LiveBoard())
         self._stack.callback(self.projection.close)
-        self.readings: ReadingStore = LedgerReadings(
-            ledger=self.ledger, projection=self.projection, cache=self.cache
+        self.chunks = ChunkReading(self.folder / CHUNKS_NAME)
+        self._stack.callback(self.chunks.close)
+        self.readings: ReadingStore = ChunkReadings(
+            chunks=self.chunks,
+            tail=Tail(ledger=self.ledger, projection=self.projection),
+            ledger=LedgerReadings(ledger=self.ledger, projection=self.projection, cache=self.cache),
+            projection=self.projection,
         )
         return self
 
@@ -64,6 +74,25 @@ class Opened:
         finally:
             projector.close()
         return time.monotonic() - began
+
+
+    def seal(self) -> float:
+        """Everything that is projected, pieces merged as far as it pays; seconds."""
+        began = time.monotonic()
+        sealer = Sealer(self.folder / CHUNKS_NAME, ledger=self.ledger, projection=self.projection)
+        try:
+            while sealer.step().entries:
+                pass
+            while sealer.untidy:
+                sealer.tidy()
+        finally:
+            sealer.close()
+        return time.monotonic() - began
+
+    def archive(self) -> int:
+        """All payloads into archive files; their bytes."""
+        found = archive(self.ledger, self.folder / LEDGER_NAME, upto=self.ledger.last_id())
+        return int(found["bytes"])
 
 
 @dataclass(frozen=True, slots=True)

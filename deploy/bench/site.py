@@ -47,16 +47,11 @@ listen = "{host}:{port}"
 
 @dataclass(frozen=True, slots=True)
 class Cursors:
-    """How far each stage has come, as ledger ids: committed, shown, sealed (None without a sealer)."""
+    """How far each stage has come, as ledger ids: committed, shown in answers, sealed into chunks."""
 
     committed: int
     shown: int
-    sealed: int | None
-
-    @property
-    def queryable(self) -> int:
-        """Up to here readings are in the store that answers are read from."""
-        return self.shown if self.sealed is None else min(self.shown, self.sealed)
+    sealed: int
 
 
 class Site:
@@ -163,14 +158,12 @@ class Site:
         return {name: float(value) for name, value in rows}
 
     async def cursors(self) -> Cursors:
-        """How far each stage has come by now."""
+        """How far each stage has come: they move on while they are read, in this order, so never less far."""
         found = await self.metrics()
         committed = int(found["telomere_ledger_entries"])
-        lag = found.get("telomere_seal_lag_entries")
+        shown = committed - int(found["telomere_projection_lag_entries"])
         return Cursors(
-            committed=committed,
-            shown=committed - int(found["telomere_projection_lag_entries"]),
-            sealed=None if lag is None else committed - int(lag),
+            committed=committed, shown=shown, sealed=shown - int(found["telomere_seal_lag_entries"])
         )
 
     async def count(self, point: str, *, upto: int) -> int:

@@ -8,14 +8,17 @@ how a part measures.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from collector.store.chunks.file import CHUNKS_NAME
 from deploy.bench import filled, machine, reads, sustained
 from deploy.bench.peers import servers, writing
+from gateway.contract.columns import warm
 
 AIMS: Final[dict[str, str]] = {
     "sustained_readings_per_s": ">= 1,000,000",
@@ -73,6 +76,7 @@ async def measure(folder: Path, options: Options) -> dict[str, Any]:
         nodes = [f"gw-{number:02d}" for number in range(options.outboxes)]
         peers[peer.name] = await writing.measure(peer, folder, nodes=nodes, seconds=options.peer_seconds)
     rate = min(flow["receipted_per_s"], flow["queryable_per_s"])
+    live = flow["bytes"].get(CHUNKS_NAME, 0) / max(1, flow["queryable_in_the_end"])
     figures = {
         "sustained_readings_per_s": rate,
         **{f"vs_{name}": round(rate / found["readings_per_s"], 3) for name, found in peers.items()},
@@ -80,6 +84,7 @@ async def measure(folder: Path, options: Options) -> dict[str, Any]:
     }
     return {
         **{name: figures[name] for name in AIMS if name in figures},
+        "live_bytes_per_reading": round(live, 3),
         "not_measured": [name for name in AIMS if name not in figures],
         "aims": AIMS,
         "took_s": round(time.monotonic() - began, 1),
@@ -96,14 +101,27 @@ async def measure(folder: Path, options: Options) -> dict[str, Any]:
 
 def _at_rest(folder: Path, options: Options) -> dict[str, Any]:
     """A month in the store: how fast it is sealed, what it takes, how it answers."""
+    warm()
     _say("filling a ledger")
     history = filled.fill(folder, days=options.days, points=options.points, many=options.many)
     with reads.Opened(folder) as opened:
         _say("projecting")
         project_s = opened.project()
+        _say("sealing")
+        cpu = machine.Cpu({"sealer": os.getpid()})
+        cpu.start()
+        seal_s = opened.seal()
+        cpu.stop()
+    chunks_bytes = (folder / CHUNKS_NAME).stat().st_size
     _say("reading")
     answers = reads.measure(folder, reads.questions(history))
+    _say("archiving")
+    with reads.Opened(folder) as opened:
+        archive_bytes = opened.archive()
     figures = {
+        "seal_readings_per_s": round(history.readings / seal_s),
+        "bytes_per_reading": round(chunks_bytes / history.readings, 3),
+        "archive_bytes_per_reading": round(archive_bytes / history.readings, 3),
         "ledger_bytes_per_reading": round(history.ledger_bytes / history.readings, 2),
         **{name: found["median"] for name, found in answers.items()},
     }
@@ -112,6 +130,8 @@ def _at_rest(folder: Path, options: Options) -> dict[str, Any]:
         "points": len(history.points),
         "days": history.days,
         "fill_readings_per_s": round(history.readings / history.seconds),
+        "seal_cpu_s": cpu.seconds["sealer"],
+        "seal_s": round(seal_s, 2),
         "project_readings_per_s": round(history.readings / project_s),
         **answers,
     }

@@ -73,10 +73,10 @@ class Run:
             for sender in self.senders:
                 await sender.end()
             caught_up = await self._caught_up(site)
-            whole = await self._count(site, upto=self.looks[-1][1].queryable)
+            whole = await self._count(site, upto=self.looks[-1][1].shown)
             drained = all(sender.is_empty for sender in self.senders)
-            # All of it was sent before the time was over: then until all of it was there.
-            counted = whole if drained else await self._count(site, upto=at_end.queryable)
+            # All was sent before the time was over: that says how soon it was shown, nothing of sealing.
+            counted = whole if drained else await self._count(site, upto=at_end.sealed)
             await site.children.stop("collector")
             seconds = ended - began
             queryable_s = max(caught_up - began, seconds) if drained else seconds
@@ -89,7 +89,7 @@ class Run:
                 "receipted_per_s": round(receipted / seconds),
                 "queryable": counted,
                 "queryable_per_s": round(counted / queryable_s),
-                "is_sealed": at_end.sealed is not None,
+                "is_sealed": not drained,
                 "committed_entries": self.looks[-1][1].committed,
                 "caught_up_s": round(caught_up - ended, 2),
                 "queryable_in_the_end": whole,
@@ -129,12 +129,12 @@ class Run:
             await asyncio.sleep(max(0.0, min(LOOK_S, until - now - 0.02)))
 
     async def _caught_up(self, site: Site) -> float:
-        """When everything committed was in the store."""
+        """When everything committed was shown."""
         async with asyncio.timeout(SETTLE_S + self.load.seconds):
             while True:
                 cursors = await site.cursors()
                 self.looks.append((time.monotonic(), cursors))
-                if cursors.queryable == cursors.committed:
+                if cursors.shown == cursors.committed:
                     return self.looks[-1][0]
                 await asyncio.sleep(0.1)
 
