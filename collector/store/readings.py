@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,7 @@ class PointInfo:
     retired: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(NamedTuple):
     """A point's newest reading by its own time, with its identity and ledger id."""
 
     time_ns: int
@@ -101,7 +100,7 @@ class Latest:
     reason: str
     epoch: str
     number: int
-    index: int
+    index: int  # type: ignore[assignment]  # (nobody looks a value up in this tuple)
     ledger: int
 
 

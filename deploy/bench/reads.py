@@ -75,7 +75,6 @@ class Opened:
             projector.close()
         return time.monotonic() - began
 
-
     def seal(self) -> float:
         """Everything that is projected, pieces merged as far as it pays; seconds."""
         began = time.monotonic()

@@ -14,7 +14,6 @@ from tests.outside import telomere
 PEERS = {"vs_influxdb", "vs_victoriametrics"}
 
 
-
 async def test_without_a_name_it_lists_names() -> None:
     done = await telomere("bench", "--json")
     assert done.code == 0

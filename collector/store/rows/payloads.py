@@ -6,16 +6,13 @@ them. Must not know names, points or ids.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.contract.reading import Block, Field
-
-T = TypeVar("T", bound=np.generic)
+from gateway.contract.columns import Columns
+from gateway.contract.reading import Field
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,43 +38,48 @@ class Together:
     reasons: tuple[str, ...]
 
 
-def together(blocks: Sequence[Block]) -> Together:
-    """The blocks one after the other."""
-    sizes = np.fromiter((len(block) for block in blocks), np.int64, len(blocks))
-    starts = np.concatenate(([0], np.cumsum(sizes)))
+def together(columns: Columns) -> Together:
+    """Texts numbered over all payloads. A payload that cannot be decoded has no rows."""
+    sizes = np.diff(columns.start)
     strings: dict[str, int] = {}
     reasons: dict[str, int] = {"": 0}
-    bits, reason = [], []
-    for block in blocks:
-        bits.append(_renumbered_strings(block, strings) if block.strings else block.bits)
-        if block.reasons in {("",), ()}:
-            reason.append(np.zeros(len(block), np.int32))
-        else:
-            table = np.array([reasons.setdefault(text, len(reasons)) for text in block.reasons], np.int32)
-            reason.append(table[block.reason])
+    names: list[tuple[str, ...]] = []
+    reason = columns.reason.astype(np.int32)
+    bits = columns.bits
+    for at in range(len(columns)):
+        if columns.error(at) is not None:
+            names.append(())
+            continue
+        texts = columns.texts(at)
+        names.append(texts[0])
+        rows = columns.rows(at)
+        if texts[1]:
+            bits = bits.copy() if bits is columns.bits else bits
+            bits[rows] = _renumbered(bits[rows], columns.field[rows], texts[1], strings)
+        if texts[2] not in {("",), ()}:
+            table = np.array([reasons.setdefault(text, len(reasons)) for text in texts[2]], np.int32)
+            reason[rows] = table[columns.reason[rows]]
     return Together(
-        block=np.repeat(np.arange(len(blocks), dtype=np.int32), sizes),
-        index=(np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)).astype(np.int32),
-        key=_joined([block.key for block in blocks], np.uint64),
-        time_ms=_joined([block.time_ms for block in blocks], np.int64),
-        field=_joined([block.field for block in blocks], np.uint8),
-        bits=_joined(bits, np.uint64),
-        quality=_joined([block.quality for block in blocks], np.uint16),
-        reason=_joined(reason, np.int32),
-        names=tuple(block.names for block in blocks),
-        starts=starts,
+        block=np.repeat(np.arange(len(columns), dtype=np.int32), sizes),
+        index=(np.arange(columns.start[-1]) - np.repeat(columns.start[:-1], sizes)).astype(np.int32),
+        key=columns.key,
+        time_ms=columns.time_ms,
+        field=columns.field,
+        bits=bits,
+        quality=columns.quality,
+        reason=reason,
+        names=tuple(names),
+        starts=columns.start,
         strings=tuple(strings),
         reasons=tuple(reasons),
     )
 
 
-def _renumbered_strings(block: Block, strings: dict[str, int]) -> NDArray[np.uint64]:
-    table = np.array([strings.setdefault(text, len(strings)) for text in block.strings], np.uint64)
-    text = block.field == Field.STRING
-    bits = block.bits.copy()
-    bits[text] = table[bits[text]]
-    return bits
-
-
-def _joined(parts: Sequence[NDArray[T]], dtype: type[T]) -> NDArray[T]:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
+def _renumbered(
+    bits: NDArray[np.uint64], field: NDArray[np.uint8], texts: tuple[str, ...], strings: dict[str, int]
+) -> NDArray[np.uint64]:
+    table = np.array([strings.setdefault(text, len(strings)) for text in texts], np.uint64)
+    text = field == Field.STRING
+    out = bits.copy()
+    out[text] = table[bits[text]]
+    return out

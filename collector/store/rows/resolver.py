@@ -21,8 +21,7 @@ from collector.store.readings import normal_forms
 from collector.store.rows.bindings import Bindings, Device
 from collector.store.rows.columns import Rows
 from collector.store.rows.payloads import Together, together
-from gateway.contract.codec import PayloadError, decode_data
-from gateway.contract.reading import Block
+from gateway.contract.columns import decode_many
 
 READINGS_AT_ONCE: Final = 1 << 20
 """Metrics decoded together by `parts`: some 150 MB while they are worked on."""
@@ -44,7 +43,6 @@ class _Decoded:
     id: int
     number: int
     epoch: str
-    block: Block
     device: Device
 
 
@@ -92,25 +90,24 @@ class Resolver:
                 if entry.n and entry.kind in {EntryKind.SEGMENT, EntryKind.FOREIGN}:
                     yield entry
 
-    def _decoded(self, ids: Sequence[int]) -> list[_Decoded]:
-        """These entries, with the names that count for them."""
+    def _decoded(self, ids: Sequence[int]) -> tuple[list[_Decoded], Together]:
+        """These entries with the names that count for them, and their rows."""
         data = self._with_payloads(ids)
         sessions = self._projection.sessions([entry.id for entry in data if entry.epoch is None])
         void = self._projection.void(first=data[0].id, last=data[-1].id) if data else set()
-        out = []
+        out: list[_Decoded] = []
+        payloads: list[bytes] = []
         for entry in data:
             epoch = entry.epoch or sessions.get(entry.id, "")
             sid = self._bindings.streams.get((entry.group, entry.node, epoch))
             if sid is None or entry.id in void:
                 continue
-            try:
-                block = decode_data(entry.payload).block
-            except PayloadError:  # another version of the contract wrote it: it is kept in the ledger
-                continue
             device = self._bindings.device(sid, entry.device)
             number = entry.id if entry.number is None else entry.number
-            out.append(_Decoded(entry.id, number, epoch, block, device))
-        return out
+            out.append(_Decoded(entry.id, number, epoch, device))
+            payloads.append(entry.payload)
+        # What another version of the contract wrote has no rows here: it is kept in the ledger.
+        return out, together(decode_many(payloads))
 
     def _with_payloads(self, ids: Sequence[int]) -> list[Entry]:
         """By runs of neighbours: late ones may lie anywhere, the others lie together."""
@@ -127,8 +124,7 @@ class Resolver:
     # --- columns ----------------------------------------------------------------------------------
 
     def _resolved(self, ids: Sequence[int], *, after: int, upto: int) -> Rows:
-        parts = self._decoded(ids)
-        columns = together([part.block for part in parts])
+        parts, columns = self._decoded(ids)
         rows, bound = self._with_names(columns, self._by_alias(columns, parts), parts)
         entry = np.array([part.id for part in parts], np.int64)[columns.block[rows]]
         seen = np.maximum(entry, self._bindings.born[bound])
