@@ -393,6 +393,27 @@ def batch_history(
     raise typer.Exit(cli_batch.show_history(ask, batch_id, known))
 
 
+@batch.command("readiness")
+def batch_readiness(
+    *,
+    batch_id: Annotated[str, typer.Argument(metavar="ID")],
+    purpose: Annotated[
+        str, typer.Option("--for", help="accept, proceed, ship, release, receive or infuse.")
+    ] = "release",
+    url: Url = URL,
+    token: Token = "",
+    known: Known = None,
+    form: As = None,
+    output: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Whether a batch may go on: sixteen checks; exit 1 when it is not ready."""
+    from deploy import cli_batch
+
+    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
+    raise typer.Exit(cli_batch.show_readiness(ask, batch_id, purpose, known))
+
+
 @app.command()
 def bench(
     *,
@@ -451,7 +472,6 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
 
 
 _later(edge, "detect", "Run the detectors over a log")
-_later(batch, "readiness", "Whether a batch may go on")
 _later(batch, "record", "The environmental record")
 for _what in ("readings", "events", "tags", "links"):
     _later(bring, _what, f"Import {_what} from a file")

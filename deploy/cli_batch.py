@@ -81,6 +81,28 @@ def show_history(ask: Ask, batch_id: str, known: str | None) -> int:
     return _answer(ask, document, [*LEG_COLUMNS, *POINT_COLUMNS], rows, after=_findings(document))
 
 
+def show_readiness(ask: Ask, batch_id: str, purpose: str, known: str | None) -> int:
+    """The gate's checks; a negative finding unless the batch is ready."""
+    with _client(ask) as client:
+        params = {"for": purpose, **({} if known is None else {"as_known_at": known})}
+        document = _get(client, f"batches/{_quoted(batch_id)}/readiness", params)
+    rows = [
+        {
+            "check": check["id"],
+            "result": check["result"],
+            "what": check["what"],
+            "evidence": "; ".join(check["evidence"]),
+        }
+        for check in document["checks"]
+    ]
+    after = [
+        f"verdict    {document['verdict'].replace('_', ' ')} for {document['for']}",
+        f"known at   {_cell(document.get('known'))}",
+    ]
+    _answer(ask, document, ["check", "result", "what", "evidence"], rows, after=after)
+    return Exit.FINE if document["verdict"] == "ready" else Exit.FINDING
+
+
 def _client(ask: Ask) -> httpx.Client:
     headers = {"Authorization": f"Bearer {ask.token}"} if ask.token else {}
     return httpx.Client(base_url=f"{ask.url.rstrip('/')}/api/v1/", headers=headers, timeout=TIMEOUT_S)

@@ -22,6 +22,7 @@ from collector.api import judged, links, nodes, points, problems, readings, sess
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
+from collector.api.quality import handling, readiness
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -43,11 +44,9 @@ NOT_BUILT: Final = (
     ("findings", "/findings"),
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
-    ("readiness", "/batches/{rest:path}/readiness"),
     ("signing", "/batches/{rest:path}/signatures"),
     ("the batch record", "/batches/{rest:path}/records"),
     ("the batch record", "/records/{rest:path}"),
-    ("resolving an exception", "/exceptions/{rest:path}/resolution"),
 )
 
 log = structlog.get_logger(__name__)
@@ -74,7 +73,19 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Gate, accounts=accounts, sessions=keyring)
     app.include_router(nodes.probes)
     app.include_router(_page(), include_in_schema=False)
-    for part in (_not_built(), judged, readings, points, things, links, nodes, sessions, users):
+    for part in (
+        _not_built(),
+        readiness,
+        handling,
+        judged,
+        readings,
+        points,
+        things,
+        links,
+        nodes,
+        sessions,
+        users,
+    ):
         router = part if isinstance(part, APIRouter) else part.router
         app.include_router(router, prefix=API)
     return app

@@ -39,6 +39,8 @@ from collector.identity.exceptions import (
     incidents,
     worst_first,
 )
+from collector.identity.exceptions.grouping import grouped
+from collector.identity.exceptions.handling import handled, handlings_of
 from collector.identity.facts import Facts, RuleVersion
 from collector.identity.ids import Kind
 from collector.identity.ids import Position as KnownPosition
@@ -148,15 +150,23 @@ class Judge:
             thing, facts, sources=self._sources(facts), software=software(), resolver=resolver
         )
 
-    def exceptions(self, known: KnownPosition) -> list[Document]:
-        """Those of identities and nodes, and those of every batch's history, worst first."""
+    def items(self, known: KnownPosition) -> list[ExceptionItem]:
+        """Those of identities and nodes, and those of every batch's history, worst first, with what
+        people did about them.
+        """
         facts = self.facts(known)
         sources, resolver = self._sources(facts), Resolver(facts)
-        found = {item.id: item.document() for item in sources.exceptions}
+        handlings = handlings_of(facts.decisions)
+        found = [handled(item, handlings) for item in sources.exceptions]
         for batch in facts.batches:
-            history = build_history(batch, facts, sources=sources, software=software(), resolver=resolver)
-            found.update((item["id"], item) for item in history["exceptions"])
-        return sorted(found.values(), key=_exception_order)
+            build_history(batch, facts, sources=sources, software=software(), resolver=resolver, gather=found)
+        return worst_first(found)
+
+    def exceptions(self, known: KnownPosition) -> list[Document]:
+        """As `items`, each with the incident that it belongs to."""
+        items = self.items(known)
+        incident = {one.id: group.id for group in grouped(items) for one in group.items}
+        return [{**item.document(), "incident": incident.get(item.id)} for item in items]
 
     def excursions(self, known: KnownPosition, rules: Iterable[RuleVersion]) -> list[Document]:
         """Over each rule's point's whole history, longest first."""
@@ -265,11 +275,6 @@ class Judge:
             )
             for point, times, first_id in self._services.projection.told.conflicting(upto=position.ledger)
         ]
-
-
-def _exception_order(item: Document) -> tuple[bool, int, str, str]:
-    kinds = [kind.value for kind in ExceptionKind]
-    return (item["state"] == "resolved", kinds.index(item["kind"]), item["opened"], item["id"])
 
 
 def _judge(request: Request) -> Judge:

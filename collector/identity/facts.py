@@ -27,6 +27,11 @@ _THING_KINDS: Final[Mapping[str, Kind]] = {
     RowKind.BATCH: Kind.BATCH,
     RowKind.PRODUCT_PROFILE: Kind.PRODUCT_PROFILE,
 }
+_ABOUT_EXCEPTIONS: Final = (
+    RowKind.EXCEPTION_ASSIGNMENT,
+    RowKind.EXCEPTION_RESOLUTION,
+    RowKind.EXCEPTION_REOPENING,
+)
 _AMENDING: Final = (RowKind.LINK_CORRECTION, RowKind.LINK_CONFIRMATION, RowKind.LINK_REJECTION)
 
 
@@ -120,6 +125,9 @@ class Facts:
     aliases: Mapping[str, tuple[Alias, ...]] = field(default_factory=dict)
     identifications: Mapping[str, tuple[Identification, ...]] = field(default_factory=dict)
     """Of provisional containers, by id, in the order in which they were proposed."""
+
+    decisions: tuple[JournalRow, ...] = ()
+    """Rows about exceptions, in known order (`exceptions.handling` folds them)."""
 
     @property
     def same_as(self) -> Mapping[str, str]:
@@ -316,6 +324,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         history={thing: tuple(versions) for thing, versions in history.items()},
         aliases=aliases,
         identifications=identifications_of(known_rows),
+        decisions=tuple(row for row in known_rows if row.kind in _ABOUT_EXCEPTIONS),
     )
 
 

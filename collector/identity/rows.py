@@ -34,6 +34,9 @@ class RowKind(StrEnum):
     LINK_CONFIRMATION = "link_confirmation"
     LINK_REJECTION = "link_rejection"
     EVENT = "event"
+    EXCEPTION_ASSIGNMENT = "exception_assignment"
+    EXCEPTION_RESOLUTION = "exception_resolution"
+    EXCEPTION_REOPENING = "exception_reopening"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of row
 

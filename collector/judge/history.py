@@ -21,9 +21,10 @@ from collector.identity.exceptions import (
     exception,
     worst_first,
 )
+from collector.identity.exceptions.handling import handled, handlings_of
 from collector.identity.facts import Facts, Thing
 from collector.identity.resolve import Leg, LegPoint, Resolver
-from collector.identity.times import NS_PER_S, Span, utc_text, utc_text_or_none
+from collector.identity.times import NS_PER_S, Span, ns_of_text, utc_text, utc_text_or_none
 from collector.judge.columns import Absences, Absent, Frontiers, PointFacts, ReadPoint
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
@@ -107,12 +108,18 @@ def _rule_refs(facts: Facts, points: set[str]) -> list[str]:
 
 
 def build_history(
-    batch: Thing, facts: Facts, *, sources: Sources, software: str, resolver: Resolver | None = None
+    batch: Thing,
+    facts: Facts,
+    *,
+    sources: Sources,
+    software: str,
+    resolver: Resolver | None = None,
+    gather: list[ExceptionItem] | None = None,
 ) -> dict[str, Any]:
     """The history of a batch at the position of `facts`.
 
     Excursions are those of the latest version of each rule that binds a point of a leg, over the
-    readings inside the leg.
+    readings inside the leg. `gather` takes the exceptions as objects too.
     """
     resolver = resolver or Resolver(facts)
     legs = resolver.legs(batch.id)
@@ -127,6 +134,12 @@ def build_history(
     product = _product(batch, facts, sources, resolver, legs, excursions)
     concerned = [batch.id, *(f"node:{node_of(point)}" for point in points), *(f"point:{p}" for p in points)]
     coverage = total(found.coverage)
+    found.exceptions.extend(_excursion(batch, one, position.known_ns) for one in excursions)
+    every = [*concerning(sources.exceptions, concerned), *found.exceptions]
+    handlings = handlings_of(facts.decisions)
+    exceptions = worst_first(handled(one, handlings) for one in every)
+    if gather is not None:
+        gather.extend(exceptions)
     return {
         "batch": batch.document(),
         "known": {
@@ -145,10 +158,7 @@ def build_history(
         "excursions": excursions,
         "budgets": product.budgets,
         "mkt": product.mkt,
-        "exceptions": [
-            item.document()
-            for item in worst_first([*concerning(sources.exceptions, concerned), *found.exceptions])
-        ],
+        "exceptions": [item.document() for item in exceptions],
         "verdict": None,
         "not_built": list(NOT_BUILT),
     }
@@ -299,6 +309,25 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
         "mean": of_values.mean,
     }
     return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps)
+
+
+def _excursion(batch: Thing, found: Mapping[str, Any], known_ns: int) -> ExceptionItem:
+    """A limit left is a finding of each batch that was there; alarms are another machine."""
+    until = "still" if found["to"] is None else f"to {found['to']}"
+    return exception(
+        ExceptionKind.EXCURSION,
+        batch.id,
+        str(found["equipment"]),
+        f"point:{found['point']}",
+        about=(str(found["id"]),),
+        evidence=(
+            str(found["id"]),
+            f"{found['point']} {found['side']} of {found['rule']} from {found['from']} {until}",
+            f"peak {found['peak']}, {found['seconds']:g} s, {found['policy']}",
+        ),
+        opened_ns=min(known_ns, ns_of_text(str(found["from"]))),
+        suggested="Assess what it means for the batch; accepting it needs a deviation.",
+    )
 
 
 def _never_placed(batch: Thing) -> ExceptionItem:

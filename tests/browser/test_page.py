@@ -167,7 +167,7 @@ async def test_a_person_signs_in_and_sees_points_trend_and_history(api: Api) -> 
         await expect(batch).to_contain_text("Late scan")
         await expect(batch).to_contain_text("high frz-high@1")
         await expect(batch.locator(".lane .leg.provisional")).to_have_count(1)
-        await expect(batch).to_contain_text("Not built yet: budgets, mkt, verdict.")
+        await expect(batch).to_contain_text("Not built yet: verdict.")
         await expect(page.locator("#nodes")).to_contain_text("zurich/gw-1")
         await shot(page, "desk")
         await page.get_by_role("button", name="B-2026-0002").click()

@@ -102,7 +102,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "words",
     [
         "edge detect log.csv --json",
-        "batch readiness B-1 --for ship",
         "batch record B-1",
         "batch history B-1 --format parquet",
         "import readings f.csv --dry-run",

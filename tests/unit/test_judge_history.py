@@ -94,7 +94,8 @@ def test_a_leg_is_covered_to_the_slot_and_its_excursion_measured(site: Site) -> 
     assert (excursion["rule"], excursion["side"], excursion["coverage"]) == ("rule:frz-high@2", "high", 1.0)
     assert (document["budgets"], document["mkt"], document["verdict"]) == ([], [], None)
     assert document["not_built"] == ["verdict"]
-    assert document["exceptions"] == []
+    (finding,) = document["exceptions"]
+    assert (finding["kind"], finding["evidence"][0]) == ("excursion", excursion["id"])
     json.dumps(document, allow_nan=False)
 
 

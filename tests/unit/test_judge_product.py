@@ -87,7 +87,7 @@ def test_a_profile_says_what_is_required_and_what_was_left_of_the_budget(site: S
     assert trailing["refused"] is None
     assert 5.0 < worst["value"] < 8.0
     assert temperature["decision"] == "out"
-    assert [one["kind"] for one in document["exceptions"]] == ["out_of_profile"]
+    assert [one["kind"] for one in document["exceptions"]] == ["excursion", "out_of_profile"]
 
 
 @pytest.mark.parametrize(

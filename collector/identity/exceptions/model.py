@@ -6,13 +6,13 @@ evidence that still grows. Must not know how any of them is found (the detectors
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from collector.identity.ids import stable_id
-from collector.identity.times import utc_text
+from collector.identity.times import utc_text, utc_text_or_none
 
 
 class ExceptionKind(StrEnum):
@@ -29,6 +29,7 @@ class ExceptionKind(StrEnum):
     RESTORED = "restored"
     LEDGER_CUT = "ledger_cut"
     JOURNAL_CUT = "journal_cut"
+    EXCURSION = "excursion"
     NO_SENSOR = "no_sensor"
     UNREADABLE_LABEL = "unreadable_label"
     UNKNOWN_IDENTITY = "unknown_identity"
@@ -61,6 +62,9 @@ class ExceptionItem:
     opened_ns: int
     suggested: str
     resolved: bool = False
+    owner: str | None = None
+    due_ns: int | None = None
+    resolution: Mapping[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """As in interfaces.md, "Shapes"."""
@@ -71,10 +75,11 @@ class ExceptionItem:
             "subjects": list(self.subjects),
             "evidence": list(self.evidence),
             "opened": utc_text(self.opened_ns),
-            "owner": None,
-            "due": None,
+            "owner": self.owner,
+            "due": utc_text_or_none(self.due_ns),
             "suggested": self.suggested,
             "state": "resolved" if self.resolved else "open",
+            "resolution": None if self.resolution is None else dict(self.resolution),
         }
 
 

@@ -9,14 +9,15 @@ const RANGES = { "1 h": 3.6e6, "6 h": 2.16e7, "24 h": 8.64e7, "7 d": 6.048e8 };
 const WORDS = {
   late_scan: "Late scan", gap: "Gap", fork: "Fork", overlap: "Overlap", conflict: "Conflict",
   unassigned: "Unassigned readings", unassigned_readings: "Unassigned readings",
-  unknown_identity: "Unknown identity", no_sensor: "No sensor",
+  unknown_identity: "Unknown identity", no_sensor: "No sensor", coi_mix: "HARD STOP: chains of identity mixed",
+  unplaced: "Nowhere recorded", old_label: "Old label scanned", unreadable_label: "Unreadable label",
 };
 const UNITS = { Cel: "°C", "[pH]": "pH", "/min": "rpm", 1: "" };
 
 const $ = (id) => document.getElementById(id);
 const state = {
   zone: "UTC", skew: 0, points: [], rules: [], batches: [], heard: 0,
-  point: null, range: 8.64e7, window: null, batch: null, timer: 0,
+  rights: [], point: null, range: 8.64e7, window: null, batch: null, timer: 0,
 };
 
 // ---------------------------------------------------------------- small tools
@@ -286,30 +287,61 @@ function drawBatches() {
 }
 async function loadBatch() {
   if (!state.batch) return;
-  const history = await ask(`/batches/${encodeURIComponent(state.batch)}/history`);
+  const path = `/batches/${encodeURIComponent(state.batch)}`;
+  const [history, gate] = await Promise.all([ask(`${path}/history`), ask(`${path}/readiness?for=release`)]);
   if (history.batch && history.batch.id !== state.batch) return;
-  drawBatch(history);
+  drawBatch(history, gate);
 }
-function drawBatch(history) {
+// What a person decides is sent with their reason; the collector checks who may, and that two did.
+function act(label, path, extra = {}) {
+  return el("button", { type: "button", on: { click: async () => {
+    const reason = window.prompt(`${label}: why?`);
+    if (!reason) return;
+    try { await send(path, { ...extra, reason }); await loadBatch(); } catch (problem) { trouble(problem); }
+  } } }, label);
+}
+function acts(item) {
+  const link = item.evidence.find((one) => one.startsWith("link:"));
+  const buttons = [];
+  if (state.rights.includes("confirm") && item.kind === "late_scan" && link) {
+    buttons.push(act("Confirm", `/links/${encodeURIComponent(link)}/confirmation`), act("Reject", `/links/${encodeURIComponent(link)}/rejection`));
+  }
+  if (state.rights.includes("sign")) {
+    buttons.push(act("Resolve", `/exceptions/${encodeURIComponent(item.id)}/resolution`, { disposition: "not_a_fault" }));
+  }
+  return el("span", { class: "ranges" }, ...buttons);
+}
+function drawGate(gate) {
+  const words = { pass: "pass", fail: "▲ fail", indeterminate: "◆ indeterminate" };
+  return el("details", {}, el("summary", {}, `Readiness for release: ${gate.verdict.replaceAll("_", " ")}`),
+    table(["Check", "Result", "Evidence"], gate.checks.map((check) => [
+      `${check.id} ${check.what}`, words[check.result], check.evidence.join("; ").replaceAll("_", " ") || "–"]), ""));
+}
+function drawBatch(history, gate) {
   const { legs, coverage, excursions, exceptions } = history;
   const batch = history.batch || state.batches.find((item) => item.id === state.batch) || {};
   const open = exceptions.filter((item) => item.state !== "resolved");
-  const verdict = history.verdict ?? "not judged yet";
+  const kept = $("batch").querySelector("details")?.open;
   $("batch").replaceChildren(
     el("dl", { class: "strip" },
       entry("Batch", batch.issuer ?? "", " ", whole(batch.number ?? state.batch)),
       entry("Chain of identity", batch.coi ? `${batch.coi.scheme} ${batch.coi.value}` : "–"),
-      entry("Verdict", verdict.replaceAll("_", " ")),
+      entry("Release", gate.verdict.replaceAll("_", " ")),
       entry("Excursions · open exceptions", `${excursions.length} · ${open.length}`),
       entry("Known at", history.known?.time ? when(history.known.time) : "–", " ", history.known ? whole(`(${history.known.token})`) : "")),
     el("h3", {}, "Where it was"), lanes(legs, excursions, history.known?.time),
     el("h3", {}, "Coverage"), ...coverBars(legs, coverage),
-    el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened"], open.map((item) => [
-      mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", when(item.opened, "short")]), "Nothing is open."),
+    el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened", "Due", "Decide"], open.map((item) => [
+      mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", when(item.opened, "short"),
+      item.due ? when(item.due, "short") : "–", acts(item)]), "Nothing is open."),
+    drawGate(gate),
     el("h3", {}, "Excursions"), table(["Point", "Limit", "From", "To", "Duration", "Peak"], excursions.map((item) => [
       item.point.split("/").slice(2).join("/"), mark(`${item.side} ${item.rule.replace("rule:", "")}`), when(item.from, "short"),
       item.to ? when(item.to, "short") : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`]), "None found by the rules in force."),
+    ...history.budgets.map((one) => el("p", { class: "note" },
+      `Budget ${one.id}: ${span(one.drawn_s)} drawn of ${span(one.max_total_s)}${one.kept ? "" : ` ▲ ${one.faults.join("; ")}`}`)),
     el("p", { class: "note" }, history.not_built?.length ? `Not built yet: ${history.not_built.join(", ")}.` : ""));
+  if (kept) $("batch").querySelector("details").open = true;
 }
 const entry = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
 const whole = (text) => el("span", { class: "word" }, text);
@@ -410,6 +442,7 @@ function showSignIn() {
 async function enter() {
   const session = await ask("/session");
   state.zone = session.timezone || "UTC";
+  state.rights = session.person ? session.rights : [];
   state.skew = Date.parse(session.now) - Date.now();
   $("who").textContent = `${session.user} (${session.role})`;
   $("sign-in").hidden = true;

@@ -1,0 +1,210 @@
+"""Readiness: the sixteen checks of the gate over one batch, each pass, fail or indeterminate.
+
+Owns what each check reads of a history. Pure. Indeterminate never passes; what is not built yet
+answers so and says `not_built`. The gate recommends, a person signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+COVERAGE_MIN: Final = 0.95
+"""Share of required slots that must be present (to be confirmed by QA)."""
+
+Document = Mapping[str, Any]
+
+
+class Result(StrEnum):
+    """Of one check."""
+
+    PASS = "pass"  # noqa: S105 - an answer
+    FAIL = "fail"
+    INDETERMINATE = "indeterminate"
+
+
+class Purpose(StrEnum):
+    """What the batch shall be ready for."""
+
+    ACCEPT = "accept"
+    PROCEED = "proceed"
+    SHIP = "ship"
+    RELEASE = "release"
+    RECEIVE = "receive"
+    INFUSE = "infuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer with what it rests on."""
+
+    id: str
+    what: str
+    result: Result
+    evidence: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "id": self.id,
+            "what": self.what,
+            "result": self.result.value,
+            "evidence": list(self.evidence),
+        }
+
+
+Answer = tuple[Result, Sequence[str]]
+NOT_BUILT: Final[Answer] = (Result.INDETERMINATE, ("not_built",))
+
+
+def _open(history: Document, kinds: Iterable[str]) -> list[str]:
+    wanted = set(kinds)
+    return [
+        f"{one['id']} {one['kind']}"
+        for one in history["exceptions"]
+        if one["state"] == "open" and one["kind"] in wanted
+    ]
+
+
+def _failed_by(history: Document, *kinds: str) -> Answer | None:
+    found = _open(history, kinds)
+    return (Result.FAIL, found) if found else None
+
+
+def _identity(history: Document) -> Answer:
+    failed = _failed_by(
+        history, "coi_mix", "conflict", "unreadable_label", "unknown_identity", "old_label", "unmatched_scan"
+    )
+    if failed:
+        return failed
+    batch = history["batch"]
+    missing = [f"no {name} is registered" for name in ("coi", "donations") if not batch.get(name)]
+    if missing:
+        return Result.INDETERMINATE, missing
+    return Result.PASS, [f"coi {batch['coi']['scheme']} {batch['coi']['value']}", *batch["donations"]]
+
+
+def _custody(history: Document) -> Answer:
+    failed = _failed_by(history, "unplaced", "overlap")
+    return failed or (Result.INDETERMINATE, ("no gap between stays; hand-overs: not_built",))
+
+
+def _sensors(history: Document) -> Answer:
+    failed = _failed_by(history, "no_sensor")
+    if failed:
+        return failed
+    if not history["legs"]:
+        return Result.FAIL, ("the batch was never placed anywhere",)
+    if history["versions"].get("product_profile") is None:
+        return Result.INDETERMINATE, ("no product profile says what is required",)
+    unknown = [leg["equipment"] for leg in history["legs"] if leg.get("step") is None]
+    if unknown:
+        return Result.INDETERMINATE, [f"the profile has no step for {one}" for one in unknown]
+    return Result.PASS, (history["versions"]["product_profile"],)
+
+
+def _coverage(history: Document) -> Answer:
+    failed = _failed_by(history, "gap", "loss")
+    coverage = history["coverage"]
+    said = f"{coverage['present']} of {coverage['slots'] - coverage['not_required']} required slots"
+    if failed:
+        return failed
+    if coverage["ratio"] is None:
+        return Result.FAIL, ("no slot was required: nothing watched this batch",)
+    if coverage["late_pending"]:
+        return Result.INDETERMINATE, (f"{coverage['late_pending']} slots are late-pending", said)
+    return (Result.PASS if coverage["ratio"] >= COVERAGE_MIN else Result.FAIL), (said,)
+
+
+def _excursions(history: Document) -> Answer:
+    failed = _failed_by(history, "excursion", "out_of_profile")
+    return failed or (Result.PASS, (f"{len(history['excursions'])} excursions, each resolved",))
+
+
+def _budgets(history: Document) -> Answer:
+    failed = _failed_by(history, "open_too_long")
+    if failed:
+        return failed
+    overdrawn = [f"{one['id']}: {fault}" for one in history["budgets"] for fault in one["faults"]]
+    if overdrawn:
+        return Result.FAIL, overdrawn
+    if history["versions"].get("product_profile") is None:
+        return Result.INDETERMINATE, ("no product profile says what may be drawn",)
+    return Result.PASS, [f"{one['id']}: {one['remaining_s']:g} s remain" for one in history["budgets"]]
+
+
+def _clocks(history: Document) -> Answer:
+    return _failed_by(history, "clock_step", "clock_ahead") or NOT_BUILT
+
+
+def _second_person(history: Document) -> Answer:
+    failed = _failed_by(history, "late_scan")
+    if failed:
+        return failed
+    waiting = [
+        f"provisional: {', '.join(one['links'])}"
+        for leg in history["legs"]
+        for one in (leg, *leg["points"])
+        if one["state"] == "provisional"
+    ]
+    return (Result.FAIL, sorted(set(waiting))) if waiting else (Result.PASS, ())
+
+
+def _versions(history: Document) -> Answer:
+    failed = _failed_by(history, "limits_differ")
+    return failed or (Result.INDETERMINATE, (*history["versions"]["rules"], "approval: not_built"))
+
+
+def _ledger(history: Document) -> Answer:
+    return (
+        _failed_by(history, "fork", "rolled_back", "ledger_cut", "journal_cut", "duplicate_node") or NOT_BUILT
+    )
+
+
+def _not_built(_history: Document) -> Answer:
+    return NOT_BUILT
+
+
+CHECKS: Final[tuple[tuple[str, str, Callable[[Document], Answer]], ...]] = (
+    ("G1", "one chain of identity, its donations known, no identity in doubt", _identity),
+    ("G2", "unbroken custody", _custody),
+    ("G3", "every required parameter had a sensor", _sensors),
+    ("G4", "coverage", _coverage),
+    ("G5", "no excursion unresolved", _excursions),
+    ("G6", "budgets kept, clocks not over", _budgets),
+    ("G7", "sensors in calibration", _not_built),
+    ("G8", "clocks within their bound", _clocks),
+    ("G9", "manual and late statements confirmed by a second person", _second_person),
+    ("G10", "alarms acknowledged, none shelved or stale", _not_built),
+    ("G11", "rules and profile approved and in force", _versions),
+    ("G12", "the originals verify", _ledger),
+    ("G13", "deviations closed at every site", _not_built),
+    ("G14", "nothing changed since the last review", _not_built),
+    ("G15", "shipper requalified, hold time with margin", _not_built),
+    ("G16", "the reviewer is not the performer", _not_built),
+)
+
+
+def readiness(history: Document, purpose: Purpose) -> dict[str, Any]:
+    """The readiness document of a batch, from its history at the same position.
+
+    Every purpose asks all sixteen checks until profiles say otherwise.
+    """
+    checks = []
+    for check_id, what, ask in CHECKS:
+        result, evidence = ask(history)
+        checks.append(Check(check_id, what, result, tuple(evidence)))
+    results = {one.result for one in checks}
+    verdict = "not_ready" if Result.FAIL in results else "indeterminate"
+    if results == {Result.PASS}:
+        verdict = "ready"
+    return {
+        "batch": history["batch"]["id"],
+        "for": purpose.value,
+        "known": history["known"],
+        "versions": history["versions"],
+        "verdict": verdict,
+        "checks": [one.document() for one in checks],
+    }
