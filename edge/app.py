@@ -338,6 +338,7 @@ class Agent:
             agent_version=agent_version(),
             config_hash=self.config.hash,
             limits_hash=self.config.limits_hash,
+            flush_ms=self.config.uplink.flush_interval_ms,
             devices=tuple(
                 DeviceBirths(device=device, metrics=tuple(metrics)) for device, metrics in devices.items()
             ),

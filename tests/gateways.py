@@ -96,7 +96,9 @@ class SimGateway:
             return self.topic(Message.NDATA), payload
         return self.topic(Message.DDATA, made.device), payload
 
-    def nbirth(self, metrics: Sequence[MetricBirth] = (), *, depth: int = 0) -> tuple[str, bytes]:
+    def nbirth(
+        self, metrics: Sequence[MetricBirth] = (), *, depth: int = 0, flush_ms: int | None = None
+    ) -> tuple[str, bytes]:
         """Topic and payload of the node's birth."""
         payload = births.encode_nbirth(
             epoch=self.epoch,
@@ -107,6 +109,7 @@ class SimGateway:
             depth=depth,
             oldest_ms=None,
             bytes_=0,
+            flush_ms=flush_ms,
             metrics=metrics,
             sent_ms=T0_MS,
         )

@@ -16,7 +16,7 @@ from collector.store.readings import NS_PER_MS
 from gateway.contract import births
 from gateway.contract.decode import ALIAS_MAX, unusable_alias_name
 from gateway.contract.reading import NODE_DEVICE, Value
-from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, OLDEST_METRIC
+from gateway.contract.segment import BYTES_METRIC, DEPTH_METRIC, FLUSH_METRIC, OLDEST_METRIC
 from gateway.contract.wire import PayloadError
 
 SESSION_MARK = "f"
@@ -51,6 +51,7 @@ class Births:
         node.depth = _number(birth.facts.get(DEPTH_METRIC))
         node.oldest_ms = _number(birth.facts.get(OLDEST_METRIC))
         node.bytes = _number(birth.facts.get(BYTES_METRIC))
+        node.flush_ms = _number(birth.facts.get(FLUSH_METRIC))
         return self._declare(stream, NODE_DEVICE, birth.metrics, entry)
 
     def device_birth(self, entry: Entry) -> Stream | None:

@@ -32,7 +32,9 @@ NUMBER_MAX = (1 << 63) - 1
 TWINS_KEPT_MAX = 100
 """Turns of two epochs that are kept of one node: the first few tell everything."""
 FLUSH_INTERVAL_MS = 1_000
-"""What may still be on its way below the wall time of a segment's append."""
+"""What may still be on its way below the wall time of a segment's append, where the node does not say."""
+FLUSH_MS_MAX = 3_600_000
+"""A node that says more than this is not believed: its readings would be late for ever."""
 _MASK = (1 << 64) - 1
 _KIND_OF_FIELD = {
     Field.INT: Kind.I64,
@@ -281,7 +283,9 @@ class Segments:
             clock = self._clock_of(last[-1]) if last else None
         if clock is None:
             return
-        frontier_ms = clock.wall_ns // 1_000_000 - FLUSH_INTERVAL_MS
+        flush_ms = self._state.node(entry.group, entry.node).flush_ms
+        held_ms = FLUSH_INTERVAL_MS if flush_ms is None else min(max(flush_ms, 0), FLUSH_MS_MAX)
+        frontier_ms = clock.wall_ns // 1_000_000 - held_ms
         before = stream.frontier_ms
         stream.frontier_ms = frontier_ms
         if before is None or frontier_ms // FRONTIER_STEP_MS != before // FRONTIER_STEP_MS:

@@ -118,6 +118,8 @@ class Node:
     """The epoch of its last segment that was not sent late."""
     twins: int = 0
     """How often an epoch came back that it had left."""
+    flush_ms: int | None = None
+    """How long it keeps readings in memory at most, as it says."""
 
 
 @dataclass(slots=True)
@@ -321,7 +323,7 @@ class State:
             [_stream_row(stream) for stream in self._dirty_streams.values()],
         )
         many(
-            "INSERT OR REPLACE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 tuple(getattr(node, name) for name in Node.__dataclass_fields__)
                 for node in self._dirty_nodes.values()

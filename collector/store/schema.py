@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "5"
+SCHEMA_VERSION: Final = "6"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS node (
   grp TEXT, node TEXT, own INTEGER NOT NULL, sid INTEGER, bd_seq INTEGER, online INTEGER NOT NULL,
   agent TEXT, config_hash TEXT, limits_hash TEXT, depth INTEGER, oldest_ms INTEGER, bytes INTEGER,
   born_id INTEGER, foreign_n INTEGER NOT NULL DEFAULT 0, received_at INTEGER NOT NULL,
-  live_sid INTEGER, twins INTEGER NOT NULL DEFAULT 0,
+  live_sid INTEGER, twins INTEGER NOT NULL DEFAULT 0, flush_ms INTEGER,
   PRIMARY KEY (grp, node)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS device (
   grp TEXT, node TEXT, device TEXT, t_max_ms INTEGER NOT NULL, span_ms INTEGER NOT NULL,

@@ -109,6 +109,7 @@ def encode_nbirth(
     depth: int,
     oldest_ms: int | None,
     bytes_: int,
+    flush_ms: int | None = None,
     metrics: Sequence[MetricBirth] = (),
     sent_ms: int,
     seq: int = 0,
@@ -132,6 +133,8 @@ def encode_nbirth(
     )
     for name, datatype, value in plain:
         _declare(payload, name, datatype, value, sent_ms)
+    if flush_ms is not None:
+        _declare(payload, segment.FLUSH_METRIC, UINT64, flush_ms, sent_ms)
     for metric in metrics:
         _add(payload, metric, sent_ms)
     return bytes(payload.SerializeToString())

@@ -25,6 +25,7 @@ EPOCH_METRIC: Final = "Outbox/Epoch"
 ACKNOWLEDGE_METRIC: Final = "Outbox/Acknowledge"
 DEPTH_METRIC: Final = "Outbox/Depth"
 OLDEST_METRIC: Final = "Outbox/Oldest"
+FLUSH_METRIC: Final = "Outbox/Flush"
 BYTES_METRIC: Final = "Outbox/Bytes"
 NO_PREVIOUS: Final = "00" * 32
 """The previous digest of segment number 1."""

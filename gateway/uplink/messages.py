@@ -36,6 +36,7 @@ class Births:
     agent_version: str
     config_hash: str
     limits_hash: str
+    flush_ms: int | None = None
     node_metrics: tuple[MetricBirth, ...] = ()
     devices: tuple[DeviceBirths, ...] = ()
 
@@ -116,6 +117,7 @@ class Messages:
                 depth=status.depth_segments,
                 oldest_ms=status.oldest_ms,
                 bytes_=status.bytes,
+                flush_ms=births.flush_ms,
                 metrics=births.node_metrics,
                 sent_ms=sent_ms,
                 seq=self._next_seq(),

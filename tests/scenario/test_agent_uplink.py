@@ -143,6 +143,7 @@ async def test_births_then_data_then_an_event_from_beside(
             born = decode_nbirth(await host.until(_of(Message.NBIRTH)))
             assert born.facts["Agent/Version"] == agent_version()
             assert born.facts["Config/Hash"] == config.hash
+            assert born.facts["Outbox/Flush"] == config.uplink.flush_interval_ms
             (metric,) = decode_dbirth(await host.until(_of(Message.DBIRTH))).metrics
             assert (metric.name, metric.kind, metric.period_ms) == ("count", Kind.U64, 100)
             assert metric.profile == config.devices[0].profile

@@ -62,6 +62,12 @@ def test_a_node_birth_comes_back() -> None:
     }
 
 
+def test_a_node_birth_says_how_long_readings_are_held() -> None:
+    birth = decode_nbirth(nbirth(flush_ms=250))
+    assert birth.facts["Outbox/Flush"] == 250
+    assert "Outbox/Flush" not in decode_nbirth(nbirth()).facts
+
+
 def test_every_metric_of_a_birth_keeps_the_specifications_rules() -> None:
     message = wire.parse(nbirth())
     names = [metric.name for metric in message.metrics]

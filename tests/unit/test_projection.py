@@ -238,6 +238,17 @@ def test_an_entry_that_cannot_be_projected_is_named_and_stops_no_other(
     assert stores.projection.frontier_ms("zurich", "gw-1") == T0_MS + 2_500 - 1_000
 
 
+@pytest.mark.parametrize(("said_ms", "held_ms"), [(None, 1_000), (30_000, 30_000), (2**50, 3_600_000)])
+def test_the_frontier_stays_behind_what_a_gateway_may_hold_in_memory(
+    stores: Stores, said_ms: int | None, held_ms: int
+) -> None:
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(flush_ms=said_ms), gateway.dbirth(BR, [metric("temperature", 1)]))
+    stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS, [1.0]))))
+    stores.project()
+    assert stores.projection.frontier_ms("zurich", "gw-1") == T0_MS + 500 - held_ms
+
+
 def test_content_that_arrives_before_its_predecessor_is_checked_when_that_comes(stores: Stores) -> None:
     gateway = SimGateway()
     stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
