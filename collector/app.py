@@ -119,8 +119,6 @@ class Collector:
         config, data_dir = self.config, self.config.collector.data_dir
         live = LiveBoard()
         stack.enter_context(held(data_dir))
-        # Compiled beside everything else: until it is done payloads are decoded the plain way.
-        threading.Thread(target=warm, name="warm", daemon=True).start()
         path = data_dir / "projection.db"
         ledger = await asyncio.to_thread(
             lambda: Ledger.open(data_dir / LEDGER_NAME, now_ns=self._now_ns, seen=seen_by(path))
@@ -251,6 +249,8 @@ class Collector:
 
     async def _wait(self, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
         self.started.set()
+        # A second of work that nobody waits for: until it is done payloads are decoded the plain way.
+        threading.Thread(target=warm, name="warm", daemon=True).start()
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -20,7 +20,7 @@ import apsw
 
 from collector.registry.anchor import Anchor, End
 from collector.store.archive.file import Sealed
-from collector.store.database import bound_wal, immediate, open_writer, query, query_one
+from collector.store.database import Cell, bound_wal, immediate, open_writer, query, query_one
 from collector.store.ledger import cuts, junk, releasing
 from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import (
@@ -38,6 +38,10 @@ from collector.store.ledger.reading import LedgerReading
 
 RESEND_ATTEMPTS_MAX: Final = 8
 """Copies kept of one segment whose content was refused: a parked segment is re-sent hourly, not for ever."""
+
+STREAMS_REMEMBERED_MAX: Final = 100_000
+"""Epochs whose highest number is remembered: 20 MB. Beyond, they are looked up again."""
+_INSERT: Final = f"INSERT INTO entry ({COLUMNS}, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +67,8 @@ class Ledger(LedgerReading):
         row = query_one(self._connection, "SELECT id, known_at FROM entry ORDER BY id DESC LIMIT 1")
         self._last_id, self._last_known_ns = (int(row[0]), int(row[1])) if row else (0, 0)
         self._floor_ns = max(self._last_known_ns, int(meta.get("known_floor", 0)), floor_ns)
+        self._heights: dict[tuple[str, str, str], int] = {}
+        """The highest number of each stream that was committed to."""
         self._write_anchor()
 
     @classmethod
@@ -87,11 +93,22 @@ class Ledger(LedgerReading):
         known_ns = max(self._now_ns(), self._floor_ns + 1)
         last_id = self._last_id
         out: list[Committed] = []
-        with immediate(self._connection):
-            for draft in drafts:
-                committed = self._insert(draft, last_id + 1, known_ns)
-                last_id = max(last_id, committed.id)
-                out.append(committed)
+        new: list[tuple[Draft, int]] = []
+        try:
+            with immediate(self._connection):
+                for draft in drafts:
+                    if self._is_higher(draft):
+                        committed = Committed(draft, Outcome.NEW, last_id + 1)
+                        new.append((draft, committed.id))
+                    else:
+                        self._insert_new(new, known_ns)
+                        committed = self._insert(draft, last_id + 1, known_ns)
+                    last_id = max(last_id, committed.id)
+                    out.append(committed)
+                self._insert_new(new, known_ns)
+        except BaseException:  # what was rolled back has given no stream a number; raised as it is
+            self._heights.clear()
+            raise
         if last_id > self._last_id:
             self._last_id, self._last_known_ns = last_id, known_ns
         self._floor_ns = known_ns
@@ -146,6 +163,37 @@ class Ledger(LedgerReading):
         with immediate(self._connection):
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def _is_higher(self, draft: Draft) -> bool:
+        """Whether this segment's number is above all of its stream: then it can be no duplicate, no fork."""
+        if draft.kind is not EntryKind.SEGMENT or draft.epoch is None or draft.number is None:
+            return False
+        stream = (draft.group, draft.node, draft.epoch)
+        height = self._heights.get(stream)
+        if height is None:
+            if len(self._heights) >= STREAMS_REMEMBERED_MAX:
+                self._heights.clear()
+            row = query_one(
+                self._connection,
+                "SELECT max(number) FROM entry WHERE kind = 'segment' AND grp = ? AND node = ? AND epoch = ?",
+                stream,
+            )
+            height = int(row[0] or 0) if row else 0
+        self._heights[stream] = max(height, draft.number)
+        return draft.number > height
+
+    def _insert_new(self, new: list[tuple[Draft, int]], known_ns: int) -> None:
+        """Rows that nothing stands in the way of; `new` is empty afterwards."""
+        if not new:
+            return
+        self._connection.executemany(_INSERT, [_row(draft, at, 0, known_ns) for draft, at in new])
+        self._settle(new)
+        new.clear()
+
+    def _settle(self, new: Sequence[tuple[Draft, int]]) -> None:
+        settled = [(at, epoch, *numbers) for draft, at in new for epoch, numbers in draft.settles]
+        if settled:
+            self._connection.executemany("INSERT INTO settled VALUES (?,?,?,?)", settled)
+
     def _insert(self, draft: Draft, new_id: int, known_ns: int) -> Committed:
         attempt, outcome = 0, Outcome.NEW
         if draft.kind is EntryKind.SEGMENT:
@@ -164,19 +212,10 @@ class Ledger(LedgerReading):
             return Committed(draft, outcome, 0)
         if outcome is not Outcome.DUPLICATE:
             self._connection.execute(
-                f"INSERT INTO entry ({COLUMNS}, payload)"  # noqa: S608 (constant text)
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-                (
-                    *(new_id, str(draft.kind), draft.group, draft.node, draft.device, draft.epoch),
-                    *(draft.number, draft.digest, attempt, draft.t_min_ms, draft.t_max_ms, draft.n),
-                    *(draft.received_ns, known_ns, draft.payload),
-                ),
+                f"{_INSERT} ON CONFLICT DO NOTHING", _row(draft, new_id, attempt, known_ns)
             )
             if self._connection.changes():
-                self._connection.executemany(
-                    "INSERT INTO settled VALUES (?,?,?,?)",
-                    [(new_id, epoch, first, last) for epoch, (first, last) in draft.settles],
-                )
+                self._settle([(draft, new_id)])
                 return Committed(draft, outcome, new_id)
         self._connection.execute(
             "INSERT INTO repeat VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1",
@@ -197,6 +236,14 @@ class Ledger(LedgerReading):
         if draft.resend and len(same) < RESEND_ATTEMPTS_MAX:
             return max(same) + 1, Outcome.NEW
         return 0, Outcome.DUPLICATE
+
+
+def _row(draft: Draft, new_id: int, attempt: int, known_ns: int) -> tuple[Cell, ...]:
+    return (
+        *(new_id, str(draft.kind), draft.group, draft.node, draft.device, draft.epoch),
+        *(draft.number, draft.digest, attempt, draft.t_min_ms, draft.t_max_ms, draft.n),
+        *(draft.received_ns, known_ns, draft.payload),
+    )
 
 
 def assign_new_id(path: Path, restored: Restored) -> str:
