@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +52,9 @@ from collector.store.readings import ReadingStore
 from collector.store.served import LedgerReadings
 from gateway.contract.columns import warm
 
+SWITCH_S: Final = 0.001
+"""How long a thread may keep the interpreter while another waits for it. Receiver, writer and projection give
+it up around every read and write; with Python's 5 ms each of these could cost as much under load."""
 GRACE_S: Final = 2
 """How long open requests may take to end when the collector stops."""
 
@@ -83,6 +87,7 @@ class Collector:
         use, apsw.Error for an unusable file. A disk that is full at the start is waited for.
         """
         stop = stop or self._stop
+        sys.setswitchinterval(SWITCH_S)
         told = False
         while not stop.is_set():
             try:

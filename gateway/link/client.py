@@ -34,6 +34,8 @@ QUEUED_BYTES_MAX: Final = 64 << 20
 """More unsent bytes than this and `publish` refuses: the caller forgot to await `drained`."""
 MESSAGES_PER_TURN_MAX: Final = 64
 """Messages taken from the socket in one turn of the loop, so that timers and others keep their place."""
+READ_BYTES: Final = 256 * 1024
+"""Asked of the socket at once: some 16 full segments."""
 MISC_INTERVAL_S: Final = 1.0
 """How often paho looks after its keepalive."""
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -67,6 +69,25 @@ class LinkError(Exception):
     def __init__(self, what: str, *, where: str, hint: str = "") -> None:
         super().__init__(f"{what} ({where}){f'; {hint}' if hint else ''}")
         self.what, self.where, self.hint = what, where, hint
+
+
+class _Client(paho.Client):
+    """paho, reading its socket in large pieces: by itself it asks the system for five small ones a message,
+    and every time other threads may run in between.
+    """
+
+    _piece = memoryview(b"")
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether bytes of further messages are here already: the socket will not announce them again."""
+        return len(self._piece) > 0
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self._piece:
+            self._piece = memoryview(super()._sock_recv(max(bufsize, READ_BYTES)))
+        taken, self._piece = self._piece[:bufsize], self._piece[bufsize:]
+        return taken  # type: ignore[return-value]  # paho takes its first item, or adds it to a bytearray
 
 
 class Link:
@@ -109,8 +130,8 @@ class Link:
 
     def _make_client(
         self, client_id: str, will: Will | None, *, clean_session: bool, manual_ack: bool
-    ) -> paho.Client:
-        client = paho.Client(
+    ) -> _Client:
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=clean_session,
@@ -344,7 +365,8 @@ class Link:
         except BaseException:  # whatever the handler raised ends the connection; raised as it is
             self.drop("the message handler failed")
             raise
-        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+        pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
+        if pending or self._client.has_read_ahead:
             self._loop.call_soon(self._readable)
 
     def _writable(self) -> None:

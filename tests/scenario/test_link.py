@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import paho.mqtt.client as paho
 import pytest
 
 from gateway.link.broker import Broker
@@ -44,6 +45,46 @@ async def connected(broker: Broker, name: str, will: Will | None = None) -> Link
     link = Link(broker=broker, client_id=name, will=will)
     await link.connect()
     return link
+
+
+async def test_many_small_messages_take_few_reads_and_a_pause_loses_none(broker: Mosquitto) -> None:
+    got: list[int] = []
+    paused, whole = asyncio.Event(), asyncio.Event()
+
+    def heard(message: Heard) -> None:
+        got.append(int.from_bytes(message.payload, "big"))
+        if len(got) == 100:
+            ear.pause()
+            paused.set()
+        if len(got) == 1_000:
+            whole.set()
+
+    ear = Link(broker=broker.broker, client_id="ear", on_message=heard)
+    await ear.connect()
+    await ear.subscribe([("data/#", 0)])
+    reads = 0
+    receive = paho.Client._sock_recv
+
+    def counted(client: paho.Client, size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return receive(client, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paho.Client, "_sock_recv", counted)
+        link = await connected(broker.broker, "mouth")
+        for number in range(1_000):
+            link.publish("data/x", number.to_bytes(2, "big"))
+        await link.flushed(timeout_s=5)
+        await asyncio.wait_for(paused.wait(), 10)
+        await link.publish_confirmed("other", b"", timeout_s=5)
+        assert len(got) == 100, "nothing is handed out during a pause, read ahead or not"
+        ear.resume()
+        await asyncio.wait_for(whole.wait(), 10)
+    assert got == list(range(1_000))
+    assert reads < 1_000, "paho by itself would read five times a message"
+    await link.close()
+    await ear.close()
 
 
 async def test_messages_arrive_in_order_with_back_pressure(broker: Mosquitto) -> None:
