@@ -30,8 +30,8 @@ NS_PER_DAY: Final = 86_400_000_000_000
 FILE_ENTRIES_MAX: Final = 65_536
 FILE_BYTES_MAX: Final = 256 << 20
 """Entries and payload bytes a file: minutes of the fastest site, days of a small one."""
-WAIT_DAYS: Final = 7
-"""A range that does not fill a file waits this much longer, then gets a small one."""
+WAIT_DAYS_MAX: Final = 7
+"""A range that does not fill a file waits as long again, a week at most, then gets a small one."""
 CHECK_S: Final = 60.0
 """Pause when nothing is due, or after a failure."""
 SLICE_PAUSE_S: Final = 0.05
@@ -98,12 +98,11 @@ class Archiving:
         sealed: Callable[[], int],
         live: LiveBoard,
         now_ns: Callable[[], int],
-        wait_days: float = WAIT_DAYS,
     ) -> None:
         self._ledger = ledger
         self._path = path
         self._after_ns = round(after_days * NS_PER_DAY)
-        self._wait_ns = round(wait_days * NS_PER_DAY)
+        self._wait_ns = min(self._after_ns, WAIT_DAYS_MAX * NS_PER_DAY)
         self._sealed = sealed
         self._live = live
         self._now_ns = now_ns

@@ -66,12 +66,16 @@ groups = []
 [http]
 listen = "8080"
 colour = "red"
+[ledger]
+archive_after_days = -1
+keep_days = 400
 """
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         config.load(path)
     keys = {fault.key for fault in caught.value.faults}
     assert {"collector.data_dir", "collector.timezone", "broker.groups", "http.listen", "http.colour"} <= keys
+    assert {"ledger.archive_after_days", "ledger.keep_days"} <= keys
     assert cli_collector.check(path, json=True) == 2
     document = json.loads(capsys.readouterr().out)
     assert not document["ok"]
