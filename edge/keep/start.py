@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "agent.config"
 HEARD: Final = "agent.heard"
+NS_PER_MS: Final = 1_000_000
+HELD_MS_MAX: Final = 10_000
+"""More than the agent holds between two flushes, by default 1 s."""
 _KEYS: Final = {
     "last_flush": LAST_FLUSH,
     "plan": slots.PLAN,
@@ -107,6 +110,7 @@ class Start:
             return
         for down in downs:
             set_back = down.to_ms < down.from_ms
+            to_ms = self._on_old_clock(down, known) if set_back else down.to_ms
             for points in in_events(down.points):
                 intake.event(
                     AgentDown(
@@ -115,10 +119,23 @@ class Start:
                         points=points,
                         boot=known.boot,
                         from_=time_of(down.from_ms),
-                        to=time_of(max(down.from_ms, down.to_ms)),
+                        to=time_of(to_ms),
                         reason="the wall clock stands before the last slot known" if set_back else "",
                     )
                 )
+
+    def _on_old_clock(self, down: slots.Down, known: slots.Known) -> int:
+        """Where the span ended by the clock that the earlier run had, when this one stands before it.
+
+        Readings that the earlier run held in memory lie after its last slot on its own clock. Over a
+        boot nobody knows how long it was; they were at most what it holds between two flushes. (Two
+        grids of slots may overlap by part of a slot without anybody having set the clock.)
+        """
+        if known.boot != self.clocks.boot:
+            was_set = down.from_ms - down.to_ms > HELD_MS_MAX
+            return down.from_ms + (HELD_MS_MAX if was_set else 0)
+        now_ahead_ns = self.clocks.wall_ns() - self.clocks.mono_ns() - known.offset_ns
+        return max(down.from_ms, ms_up(down.to_ms * NS_PER_MS - now_ahead_ns))
 
 
 def config_change(config: EdgeConfig, left: Left, *, now_ns: int, agent_version: str) -> ConfigChange | None:
