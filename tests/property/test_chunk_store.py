@@ -78,7 +78,7 @@ def same_reads(
 
 
 @given(seed=st.integers(0, 1 << 32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_chunks_and_tail_answer_as_the_ledger_does(seed: int) -> None:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, small(draw):

@@ -21,7 +21,7 @@ T = TypeVar("T", bound=np.generic)
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Columns:
     """n readings of one point. As `Readings`, with milliseconds, and `entry`, the ledger id that brought it,
-    beside `seen`, the one since which it is known.
+    beside `seen`, the one since which it is known; one array where no birth came late.
     """
 
     time_ms: NDArray[np.int64]
@@ -57,6 +57,7 @@ class Columns:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Columns:
         """The same tables with fewer rows."""
+        seen = self.seen[rows]
         return replace(
             self,
             time_ms=self.time_ms[rows],
@@ -67,8 +68,8 @@ class Columns:
             epoch=self.epoch[rows],
             number=self.number[rows],
             index=self.index[rows],
-            entry=self.entry[rows],
-            seen=self.seen[rows],
+            entry=seen if self.entry is self.seen else self.entry[rows],
+            seen=seen,
         )
 
     def between(self, low_ms: int, high_ms: int) -> Columns:
@@ -121,6 +122,8 @@ def join(parts: Sequence[Columns]) -> Columns:
         _texts(part, table) if part.strings and table is not None else part.bits
         for part, table in zip(parts, string, strict=True)
     ]
+    seen = np.concatenate([part.seen for part in parts])
+    same = all(part.entry is part.seen for part in parts)
     joined = Columns(
         time_ms=np.concatenate([part.time_ms for part in parts]),
         form=np.concatenate([part.form for part in parts]),
@@ -130,8 +133,8 @@ def join(parts: Sequence[Columns]) -> Columns:
         epoch=_renumbered([part.epoch for part in parts], epoch),
         number=np.concatenate([part.number for part in parts]),
         index=np.concatenate([part.index for part in parts]),
-        entry=np.concatenate([part.entry for part in parts]),
-        seen=np.concatenate([part.seen for part in parts]),
+        entry=seen if same else np.concatenate([part.entry for part in parts]),
+        seen=seen,
         strings=strings,
         reasons=reasons,
         epochs=epochs,

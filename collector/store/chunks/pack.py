@@ -157,10 +157,11 @@ def _unpack(data: bytes) -> Columns:
     index = sections.numbers(np.uint32).astype(np.int64)
     lengths = sections.numbers(np.uint32)
     entry = sections.numbers(np.int64)
-    seen = entry + sections.numbers(np.int64)
+    late = sections.numbers(np.int64)
     epoch, number = sections.numbers(np.uint16), sections.numbers(np.int64)
-    came = [_spread(column, lengths, n) for column in (entry, seen, epoch, number)]
-    found = (time_ms, form, bits, quality, reason, index, *came)
+    came = [_spread(column, lengths, n) for column in (entry, epoch, number)]
+    seen = _spread(entry + late, lengths, n) if late.any() else came[0]
+    found = (time_ms, form, bits, quality, reason, index, *came, seen)
     if any(len(column) != n for column in found):
         raise PieceError(f"columns of {sorted({len(column) for column in found})} readings instead of {n}")
     return Columns(
@@ -169,11 +170,11 @@ def _unpack(data: bytes) -> Columns:
         bits=bits,
         quality=quality,
         reason=reason,
-        epoch=came[2],
-        number=came[3],
+        epoch=came[1],
+        number=came[2],
         index=index,
         entry=came[0],
-        seen=came[1],
+        seen=seen,
         strings=tuple(strings),
         reasons=tuple(reasons),
         epochs=tuple(epochs),

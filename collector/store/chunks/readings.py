@@ -18,6 +18,7 @@ from collector.store.buckets import EMPTY, Plan, buckets_from, figures_of_readin
 from collector.store.chunks.columns import Columns, join
 from collector.store.chunks.figures import split
 from collector.store.chunks.file import ChunkReading, Place
+from collector.store.chunks.memory import keep_freed
 from collector.store.chunks.pack import unpack
 from collector.store.chunks.tail import Tail
 from collector.store.projection import Projection
@@ -35,6 +36,7 @@ class ChunkReadings:
     def __init__(
         self, *, chunks: ChunkReading, tail: Tail, ledger: LedgerReadings, projection: Projection
     ) -> None:
+        keep_freed()
         self._chunks = chunks
         self._tail = tail
         self._ledger = ledger
