@@ -19,6 +19,7 @@ from fastapi import APIRouter, FastAPI, Response
 from collector.access.accounts import Accounts
 from collector.access.sessions import Sessions
 from collector.api import judged, links, nodes, points, problems, readings, sessions, things
+from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
@@ -39,8 +40,6 @@ PAGE: Final = {
 NOT_BUILT: Final = (
     ("alarms", "/alarms"),
     ("alarm commands", "/alarms/{rest:path}"),
-    ("imports", "/imports"),
-    ("imports", "/imports/{rest:path}"),
     ("findings", "/findings"),
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
@@ -82,6 +81,7 @@ def create_app(services: Services) -> FastAPI:
         points,
         things,
         links,
+        imports,
         nodes,
         sessions,
         users,

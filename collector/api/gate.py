@@ -24,8 +24,10 @@ from collector.api import problems
 
 COOKIE: Final = "telomere_session"
 BODY_BYTES_MAX: Final = 1 << 20
-"""A batch or a rule is a few kB; imports, which are larger, are not built yet."""
-_TOO_LARGE: Final = f"a body may hold {BODY_BYTES_MAX} bytes"
+"""A batch or a rule is a few kB."""
+FILE_BYTES_MAX: Final = 8 << 20
+"""A logger's file has 100,000 rows of some 40 bytes; it is held in memory while it is read."""
+_FILES: Final = re.compile(r"/api/v1/imports(/preview)?")
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PUBLIC: Final = re.compile(r"/|/(app\.js|style\.css|favicon\.svg|healthz|readyz)")
@@ -88,7 +90,7 @@ class Gate:
         if refusal is not None:
             await refusal(scope, receive, dressed)
             return
-        await self._app(scope, _bounded(receive), dressed)
+        await self._app(scope, _bounded(receive, bytes_max(scope["path"])), dressed)
 
     async def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         method, path = scope["method"], scope["path"]
@@ -106,8 +108,8 @@ class Gate:
             detail = "this request came from another site"
             return problems.document(HTTPStatus.FORBIDDEN, "not allowed", detail)
         announced = headers.get("content-length", "0")
-        if not announced.isdigit() or int(announced) > BODY_BYTES_MAX:
-            return _too_large()
+        if not announced.isdigit() or int(announced) > bytes_max(path):
+            return _too_large(path)
         return None
 
     async def _principal(self, connection: HTTPConnection, headers: Headers) -> tuple[Principal | None, bool]:
@@ -118,6 +120,15 @@ class Gate:
         if key is None:
             return None, False
         return self._sessions.find(key, now_s=time.monotonic()), True
+
+
+def bytes_max(path: str) -> int:
+    """How much a body may hold at this address."""
+    return FILE_BYTES_MAX if _FILES.fullmatch(path) else BODY_BYTES_MAX
+
+
+def _too_many(limit: int) -> str:
+    return f"a body may hold {limit} bytes"
 
 
 def _same_site(headers: Headers) -> bool:
@@ -136,11 +147,13 @@ def _unauthorised() -> ASGIApp:
     return answer
 
 
-def _too_large() -> ASGIApp:
-    return problems.document(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body too large", _TOO_LARGE)
+def _too_large(path: str) -> ASGIApp:
+    return problems.document(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body too large", _too_many(bytes_max(path))
+    )
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, limit: int) -> Receive:
     """Counts the bytes that arrive, whatever was announced."""
     seen = 0
 
@@ -148,8 +161,8 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > BODY_BYTES_MAX:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        if seen > limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_many(limit))
         return message
 
     return bounded

@@ -166,6 +166,8 @@ class Projector:
                 self._data(entry, progress)
             case EntryKind.UNDECODABLE:
                 self._segments.unreadable(entry, progress)
+            case EntryKind.FILE:
+                pass  # an original: what was read from it are segments of their own
             case _:
                 self._birth_or_death(entry, progress)
 

@@ -37,6 +37,9 @@ class RowKind(StrEnum):
     EXCEPTION_ASSIGNMENT = "exception_assignment"
     EXCEPTION_RESOLUTION = "exception_resolution"
     EXCEPTION_REOPENING = "exception_reopening"
+    IMPORT = "import"
+    IMPORT_MAP = "import_map"
+    CUSTODY = "custody"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of row
 

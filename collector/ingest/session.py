@@ -27,7 +27,7 @@ from collector.store.live import NODES_MAX, LiveBoard, NodeStatus, Tally
 from collector.store.projection import NodeKey, Progress
 from gateway.contract import births, codec
 from gateway.contract.segment import ACKNOWLEDGE_METRIC
-from gateway.contract.topics import NAMESPACE, Message, Topic, state_topic
+from gateway.contract.topics import IMPORT_GROUP, NAMESPACE, Message, Topic, state_topic
 from gateway.link.backoff import Backoff
 from gateway.link.broker import Broker
 from gateway.link.client import Heard, Link, LinkError, Will
@@ -228,7 +228,8 @@ class HostSession:
             self._heard_state(heard)
             return
         topic = Topic.parse(heard.topic)
-        if topic is None or heard.retain or topic.kind in {Message.NCMD, Message.DCMD}:
+        ours = topic is not None and topic.group == IMPORT_GROUP  # nobody may speak as an imported file
+        if topic is None or ours or heard.retain or topic.kind in {Message.NCMD, Message.DCMD}:
             self._live.tallies[Tally.IGNORED] += 1
             return
         assert self._committer is not None, "attach comes before run"

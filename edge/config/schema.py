@@ -23,7 +23,7 @@ from pydantic import (
 from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
 from gateway.contract.events import DoorAct
 from gateway.contract.reading import NODE_DEVICE, Kind
-from gateway.contract.topics import check_id
+from gateway.contract.topics import IMPORT_GROUP, check_id
 from gateway.link.broker import Broker, checked_url
 from gateway.outbox.config import OutboxConfig
 from gateway.rules.limits import Crossing, LimitRule
@@ -112,6 +112,14 @@ class GatewaySection(Section):
     group: Id = Field(description='the Sparkplug group, a site or suite: group = "zurich"')
     node: Id = Field(description='this gateway: node = "gw-suite"')
     data_dir: Path = Field(description='a folder of its own: data_dir = "var/gw-suite"')
+
+    @field_validator("group")
+    @classmethod
+    def _not_of_files(cls, value: str) -> str:
+        if value == IMPORT_GROUP:
+            msg = f"{IMPORT_GROUP!r} is kept for imported files: give the site another name"
+            raise ValueError(msg)
+        return value
 
     @field_validator("data_dir")
     @classmethod

@@ -58,6 +58,10 @@ class Topic:
         return cls(kind, parts[1], parts[3], parts[4] if len(parts) == 5 else None)
 
 
+IMPORT_GROUP: Final = "import"
+"""Kept for files that a collector imported: no gateway may be in it, and nothing of it is heard."""
+
+
 def state_topic(host: str) -> str:
     """The retained topic on which host `host` says whether it is online."""
     return f"{NAMESPACE}/STATE/{host}"

@@ -26,6 +26,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS entry_segment ON entry (grp, node, epoch, numb
   WHERE kind = 'segment';
 CREATE UNIQUE INDEX IF NOT EXISTS entry_undecodable ON entry (grp, node, device, digest)
   WHERE kind = 'undecodable';
+CREATE UNIQUE INDEX IF NOT EXISTS entry_file ON entry (digest) WHERE kind = 'file';
 CREATE INDEX IF NOT EXISTS entry_time ON entry (grp, node, device, t_min_ms, t_max_ms)
   WHERE t_min_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS entry_bad ON entry (id) WHERE kind = 'undecodable';
@@ -58,6 +59,8 @@ class EntryKind(StrEnum):
     DDEATH = "ddeath"
     FOREIGN = "foreign"
     UNDECODABLE = "undecodable"
+    FILE = "file"
+    """A file that somebody brought, as received; `digest` is its SHA-256."""
 
 
 class Outcome(StrEnum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -226,6 +227,19 @@ class LedgerReading:
         """How often something that was here already came again, by (group, node, epoch or "")."""
         rows = self._readers.rows("SELECT grp, node, epoch, n FROM repeat")
         return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+    def file(self, sha256: str) -> Entry | None:
+        """An imported file by its hash, with its bytes. Raises ArchiveError when its archive does not give
+        them.
+        """
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS} FROM entry WHERE kind = 'file' AND digest = ?",  # noqa: S608
+            (sha256,),
+        )
+        if not rows:
+            return None
+        entry = entry_of(rows[0])
+        return replace(entry, payload=self.payloads([entry.id])[entry.id])
 
     def undecodable(self, *, upto: int, limit: int = 1_000) -> list[Entry]:
         """The newest messages that could not be decoded, newest first, without payloads."""

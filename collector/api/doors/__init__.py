@@ -1,0 +1,1 @@
+"""Routes through which things come in by hand: files and events of custody."""
