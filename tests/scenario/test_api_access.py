@@ -57,15 +57,15 @@ def is_problem(answer: httpx.Response, status: int) -> dict[str, object]:
 async def test_without_credentials_every_route_answers_401_whatever_is_sent(api: Api) -> None:
     table = await routes(api)
     assert len(table) > 60
-    for method, path in table:
-        if path == "/api/v1/session" and method in {"POST", "DELETE"}:
-            continue
-        for sent in ({"content": b"{not json"}, {"json": {"actor": "mallory"}}, {}):
-            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "telomere_session=wrong"}):
-                async with httpx.AsyncClient(base_url=api.url) as nobody:
+    async with httpx.AsyncClient(base_url=api.url) as nobody:
+        for method, path in table:
+            if path == "/api/v1/session" and method in {"POST", "DELETE"}:
+                continue
+            for sent in ({"content": b"{not json"}, {"json": {"actor": "mallory"}}, {}):
+                for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "telomere_session=wrong"}):
                     answer = await nobody.request(method, path, headers=headers, **sent)
-                is_problem(answer, 401)
-                assert answer.headers["www-authenticate"] == "Bearer"
+                    is_problem(answer, 401)
+                    assert answer.headers["www-authenticate"] == "Bearer"
 
 
 async def test_what_is_public_needs_nothing_and_carries_the_headers(api: Api) -> None:
