@@ -10,7 +10,6 @@ import asyncio
 import collections
 import json
 import random
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -124,9 +123,8 @@ class Campaign:
             await site.quiet_sensors()
         except AssertionError as error:
             self.outcome.failures.append(str(error))
-        await asyncio.sleep(2.0)  # an agent that has just been started takes SIGUSR1 only once it runs
         for node in GATEWAYS:
-            site.victims[node].send(signal.SIGUSR1)
+            await site.victims[node].end_sampling()
         await asyncio.sleep(3.0)  # questions under way are answered and stored
         await site.end_field()
         self._say("sampling ended; draining")

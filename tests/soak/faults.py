@@ -115,7 +115,7 @@ async def _restarted(site: Site, name: str, draw: random.Random) -> str:
 
     A program that is still loading has no handler yet: SIGTERM ends it as the system does, which is fine.
     """
-    loads = time.monotonic() - site.victims[name].started_at < LOADING_S
+    loads = not site.victims[name].is_loaded
     code = await site.victims[name].stop()
     if code != 0 and not (loads and code == -signal.SIGTERM):
         site.crashes.append(f"{name} answered SIGTERM with exit code {code}")
@@ -332,7 +332,7 @@ async def _gateway_rolled_back(site: Site, name: str, draw: random.Random) -> st
     shutil.copytree(victim.data, image)
     await victim.start()
     await _pause(draw, 3.0, 8.0)
-    victim.send(signal.SIGUSR1)  # sampling ends, the uplink goes on
+    await victim.end_sampling()  # the uplink goes on
     try:
         await asyncio.sleep(1.0)
         await site.drained(name, timeout_s=DRAIN_S)

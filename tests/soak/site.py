@@ -36,6 +36,8 @@ DISK_BYTES: Final = 192 << 20
 """A small disk of memory a data folder: a campaign's data fit many times, and filling it is quick."""
 READY_S: Final = 60.0
 STOP_S: Final = 12.0
+LOADED_S: Final = 60.0
+READY_WORDS: Final = ("agent starts", "collector runs")
 QUIET_S: Final = 90.0
 """An agent that lost its sensors' broker tries again after at most 30 s; then the backlog goes out."""
 CLONE_NEWNS: Final = 0x20000
@@ -141,8 +143,21 @@ class Victim:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: bool = False
     started_at: float = 0.0
+    said_before: int = 0
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this life has its signal handlers: it logs that it starts once they are set."""
+        return any(word in self.child.log[self.said_before :] for word in READY_WORDS)
+
+    async def until_loaded(self) -> None:
+        async def ask() -> bool:
+            return self.is_loaded
+
+        await eventually(ask, is_good=bool, timeout_s=LOADED_S, what=f"{self.child.name} has loaded")
 
     async def start(self) -> None:
+        self.said_before = len(self.child.log)
         await self.child.start()
         self.wanted = True
         self.started_at = time.monotonic()
@@ -163,9 +178,11 @@ class Victim:
             await self.child.kill()
             return None
 
-    def send(self, number: signal.Signals) -> None:
+    async def end_sampling(self) -> None:
+        """SIGUSR1, to an agent that has loaded: a program without a handler ends by it."""
+        await self.until_loaded()
         assert self.child.process is not None
-        self.child.process.send_signal(number)
+        self.child.process.send_signal(signal.SIGUSR1)
 
 
 class Site:
