@@ -2,8 +2,9 @@
 
     python -m deploy.bench.rebuild --readings 10000000 [--archived 0.9] [--dir D]
 
-Fills a ledger with real payloads, projects it as a collector does, archives a share of it, rebuilds, and
-prints one JSON document. Blocking; needs some 25 bytes of disk a reading. Must not know how a rebuild works.
+Fills a ledger with real payloads, archives a share of it, makes everything derived twice, compares the
+second with the first, and prints one JSON document. Blocking; needs some 25 bytes of disk a reading. Must
+not know how a rebuild works.
 """
 
 from __future__ import annotations
@@ -17,14 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from collector.flow.project import Projector
-from collector.flow.rebuild import PROJECTION_NAME, rebuild
+from collector.flow.rebuild import rebuild
 from collector.store.archive.build import Order, build
-from collector.store.decoded import SegmentCache
 from collector.store.ledger import LEDGER_NAME, Draft, Ledger
 from deploy.bench import filled
 from deploy.cli_store import Progress
-from gateway.contract.columns import warm
 
 GATEWAYS: Final = 8
 POINTS: Final = 50
@@ -88,16 +86,10 @@ def measure(folder: Path, *, readings: int, archived: float) -> dict[str, Any]:
     path = folder / LEDGER_NAME
     ledger = Ledger.open(path, now_ns=time.time_ns)
     made = fill(ledger, readings)
-    warm()
-    began = time.monotonic()
-    projector = Projector(folder / PROJECTION_NAME, ledger=ledger, cache=SegmentCache(ledger))
-    while projector.step().n:
-        pass
-    projector.close()
-    project_s = time.monotonic() - began
     ledger_bytes = ledger.file_bytes()
     share = archive(ledger, path, upto=round(ledger.last_id() * archived)) if archived else None
     ledger.close()
+    rebuild(folder, registry_url="sqlite:", now_ns=time.time_ns, progress=Progress().show)
     done = rebuild(folder, registry_url="sqlite:", now_ns=time.time_ns, progress=Progress().show)
     document = done.document()
     held = made * (share["payload_bytes"] / ledger_bytes if share else 0)
@@ -107,7 +99,6 @@ def measure(folder: Path, *, readings: int, archived: float) -> dict[str, Any]:
         "ledger_bytes_per_reading_left": round(path.stat().st_size / made, 2),
         "archive_bytes_per_reading": round(share["bytes"] / held, 2) if share else None,
         "archive_readings_per_s": round(held / share["build_s"]) if share else None,
-        "project_readings_per_s": round(made / project_s),
         "rebuild_readings_per_s": done.readings_per_s,
         "rebuild_s": document["seconds"],
         "rebuild_compare_s": document["compare_seconds"],

@@ -201,6 +201,12 @@ def _make(folder: Path, ledger: Ledger, progress: Progress) -> None:
         sealing.result()
 
 
+def _project(folder: Path, ledger: Ledger) -> None:
+    with closing(Projector(folder / PROJECTION_NAME, ledger=ledger, cache=SegmentCache(ledger))) as projector:
+        while projector.step(BATCH_ENTRIES).n:
+            pass
+
+
 def _seal(sealer: Sealer, ended: Event) -> None:
     """Rounds as large as they come, until everything is projected and sealed."""
     while not (ended.is_set() and not sealer.waiting()):
@@ -240,7 +246,10 @@ def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
         if not follows(old / PROJECTION_NAME, ledger):
             return _Found(old="it was made by another version, or for another ledger")
         sealed = sealed_for(old / CHUNKS_NAME, ledger_id=ledger.id, last_id=ledger.last_id())
-        _make(old, ledger, _silent)
+        if sealed:
+            _make(old, ledger, _silent)
+        else:
+            _project(old, ledger)
         found = compare.tables(old / PROJECTION_NAME, new / PROJECTION_NAME, TABLES)
         compared: tuple[str, ...] = TABLES
         if sealed:
