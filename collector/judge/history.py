@@ -35,6 +35,7 @@ from collector.judge.coverage import (
     unassigned_slots,
     unusable_stretches,
 )
+from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import (
@@ -134,7 +135,7 @@ def build_history(
     product = _product(batch, facts, sources, resolver, legs, excursions)
     concerned = [batch.id, *(f"node:{node_of(point)}" for point in points), *(f"point:{p}" for p in points)]
     coverage = total(found.coverage)
-    found.exceptions.extend(_excursion(batch, one, position.known_ns) for one in excursions)
+    found.exceptions.extend(_excursion_findings(batch, excursions, position.known_ns))
     every = [*concerning(sources.exceptions, concerned), *found.exceptions]
     handlings = handlings_of(facts.decisions)
     exceptions = worst_first(handled(one, handlings) for one in every)
@@ -231,13 +232,10 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
             for span, why in one.gaps
         )
     known_ns = max(facts.links[link].known_ns for link in leg.links)
-    found.exceptions.extend(_no_sensor(batch, leg, span, known_ns) for span in leg.bare)
-    found.exceptions.extend(
-        _no_sensor(batch, leg, span, known_ns, parameter=name)
-        for name, spans in unwatched.items()
-        for span in spans
-        if not any(hole.from_ns <= span.from_ns and span.to_ns <= hole.to_ns for hole in leg.bare)
-    )
+    found.exceptions.extend(_sensor_findings(batch, leg, unwatched, known_ns))
+    readings = Readings(read=sources.read, points=sources.points)
+    found.exceptions.extend(disagreements(batch.id, leg, step, readings))
+    found.exceptions.extend(stamps_ahead(batch.id, leg, readings, known_ns=facts.position.known_ns))
     if step is not None:
         found.exceptions.extend(
             _out_of_profile(batch, leg, one.row, step, known_ns) for one in judged if not _inside(one.row)
@@ -311,6 +309,12 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
     return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps)
 
 
+def _excursion_findings(
+    batch: Thing, excursions: Sequence[Mapping[str, Any]], known_ns: int
+) -> list[ExceptionItem]:
+    return [_excursion(batch, one, known_ns) for one in excursions]
+
+
 def _excursion(batch: Thing, found: Mapping[str, Any], known_ns: int) -> ExceptionItem:
     """A limit left is a finding of each batch that was there; alarms are another machine."""
     until = "still" if found["to"] is None else f"to {found['to']}"
@@ -339,6 +343,19 @@ def _never_placed(batch: Thing) -> ExceptionItem:
         opened_ns=batch.known_ns,
         suggested="Link the batch to its equipment, or scan it in.",
     )
+
+
+def _sensor_findings(
+    batch: Thing, leg: Leg, unwatched: Mapping[str, Sequence[Span]], known_ns: int
+) -> list[ExceptionItem]:
+    """Parts of a leg without any point, and those without one of a required parameter."""
+    bare = [_no_sensor(batch, leg, span, known_ns) for span in leg.bare]
+    return bare + [
+        _no_sensor(batch, leg, span, known_ns, parameter=name)
+        for name, spans in unwatched.items()
+        for span in spans
+        if not any(hole.from_ns <= span.from_ns and span.to_ns <= hole.to_ns for hole in leg.bare)
+    ]
 
 
 def _inside(row: Mapping[str, Any]) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from collector.identity.facts import Facts, Thing
 from collector.identity.resolve import Leg, Resolver
-from collector.identity.times import Span, ns_of_text, uncovered
+from collector.identity.times import Span, ns_of_text, uncovered, union
 from collector.judge.budget import Budget, Draw, GapPolicy, Ledger, draws_of, merged, pooled_s
 from collector.judge.columns import PointFacts, ReadPoint
 from collector.judge.mkt import COVERAGE_MIN, around_excursion, steps_of
@@ -118,8 +119,9 @@ def _ledger(  # noqa: PLR0917 - one recursion over parents
     readings: Readings,
     seen: frozenset[str],
 ) -> Ledger:
-    draws: list[Draw] = []
-    for leg in resolver.legs(batch, inherited=False):
+    legs = resolver.legs(batch, inherited=False)
+    draws = _nowhere(legs, budget, until_ns)
+    for leg in legs:
         for point in leg.points:
             if parameter_of(point.point) != parameter:
                 continue
@@ -138,6 +140,17 @@ def _ledger(  # noqa: PLR0917 - one recursion over parents
         if link.object not in seen
     )
     return Ledger(budget=budget, draws=merged(draws), inherited_s=inherited)
+
+
+def _nowhere(legs: Sequence[Leg], budget: Budget, until_ns: int | None) -> list[Draw]:
+    """Time between two stays: an open lid, a walk; nobody watched it, so it draws as if out."""
+    if budget.gap is not GapPolicy.DRAW_FULL:
+        return []
+    return [
+        Draw(span=Span(before.to_ns, end), points=(), unwatched=True)
+        for before, after in pairwise(union(leg.span for leg in legs))
+        if (end := after.from_ns if until_ns is None else min(after.from_ns, until_ns)) > before.to_ns
+    ]
 
 
 def _unwatched(leg: Leg, parameter: str, budget: Budget, until_ns: int | None) -> list[Draw]:

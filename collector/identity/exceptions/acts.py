@@ -43,6 +43,7 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
                     *(() if link is None else (link.id,)),
                     f"{act.act} {act.equipment} at {utc_text(act.valid_ns)}",
                     f"stated {minutes} min later by {act.actor or 'an unnamed person'}",
+                    *_last_seen(facts, act, subject),
                 ),
                 opened_ns=act.known_ns,
                 suggested="Another person confirms or rejects the link."
@@ -52,6 +53,19 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
             )
         )
     return found
+
+
+def _last_seen(facts: Facts, late: ScanAct, batch: str) -> tuple[str, ...]:
+    """The window in which it must have happened: since the batch was last seen, until it was said."""
+    said_ns = late.known_ns if late.journal else late.time_ns
+    seen = [
+        act.valid_ns
+        for act in facts.acts
+        if act.event_id != late.event_id
+        and act.valid_ns <= late.valid_ns
+        and facts.candidates(Kind.BATCH, act.batch) == (batch,)
+    ]
+    return (f"last seen {utc_text(max(seen))}, uncertain until {utc_text(said_ns)}",) if seen else ()
 
 
 def unknown_identities(facts: Facts) -> list[ExceptionItem]:
