@@ -25,6 +25,9 @@ WINDOW_FIRST_BYTES: Final = 1 << 20
 """Sent before the first receipt of a connection; receipts double it per round trip up to the maximum."""
 WINDOW_FLOOR_BYTES: Final = 64 << 10
 """Where the window collapses to when nothing is receipted: a few segments a minute still ask."""
+ROUND_TRIP_SPARE_S: Final = 0.5
+"""Receipts that take this much longer than the quickest one stand in a queue somewhere. A larger window would
+only make it longer, and all of it is sent again when the receiver dies."""
 FLIGHTS_MAX: Final = 4096
 """Segments in flight, however small: bounds the memory and the work of a timer tick."""
 BURST_BYTES: Final = 256 << 10
@@ -111,6 +114,8 @@ class Window:
     flights: dict[int, Flight] = field(default_factory=dict)
     parked: dict[int, float] = field(default_factory=dict)
     round_trip_s: float = 0.0
+    quickest_s: float = float("inf")
+    """The shortest round trip of this connection."""
     _bytes: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
     _live_after: int = 0
     _backlog_after: int = 0
@@ -157,6 +162,7 @@ class Window:
         self._live_waits_since = None
         self._due_at = float("inf")
         self.size = min(self.bytes_max, WINDOW_FIRST_BYTES)
+        self.quickest_s = float("inf")
         self._answered()
         self._rate.tokens, self._rate.at = self._rate.per_s, now
 
@@ -191,9 +197,16 @@ class Window:
                     self._measure(flight, now)
         if settled_bytes:
             self._settled_at = now
-            self.size = min(self.bytes_max, self.size + settled_bytes)
+            self._resize(settled_bytes)
             self._due_at = min(self._due_at, now)
             self._answered()
+
+    def _resize(self, settled_bytes: int) -> None:
+        """Twice as large a round trip later; back towards the first size while receipts stand in line."""
+        if self.round_trip_s <= self.quickest_s + ROUND_TRIP_SPARE_S:
+            self.size = min(self.bytes_max, self.size + settled_bytes)
+        elif self.size > WINDOW_FIRST_BYTES:
+            self.size = max(WINDOW_FIRST_BYTES, self.size - settled_bytes // 2)
 
     def again(self, numbers: Iterable[int], *, now: float) -> None:
         """The receiver refused these once: due at once, from the outbox if they are not in flight."""
@@ -399,6 +412,7 @@ class Window:
     def _measure(self, flight: Flight, now: float) -> None:
         if flight.sends == 1:
             sample_s = now - flight.sent_at
+            self.quickest_s = min(self.quickest_s, sample_s)
             self.round_trip_s = (
                 sample_s if not self.round_trip_s else 0.875 * self.round_trip_s + 0.125 * sample_s
             )

@@ -71,6 +71,32 @@ def test_the_first_window_is_a_mebibyte_and_receipts_double_it_to_the_maximum() 
     assert 3 * MIB - 16_000 < store.window.in_flight_bytes <= 3 * MIB
 
 
+@pytest.mark.parametrize(("later_s", "wanted"), [(0.1, 4 * MIB), (0.55, 4 * MIB), (2.0, MIB)])
+def test_receipts_that_stand_in_line_take_the_window_back_to_its_first_size(
+    later_s: float, wanted: int
+) -> None:
+    store = Store()
+    store.restart(100_000)
+    now = 0.0
+    for round_trip_s in [0.1] * 6 + [later_s] * 20:
+        numbers = store.pump(now)
+        now += round_trip_s
+        store.settle(numbers[0], numbers[-1], now=now)
+        assert store.window.size >= MIB
+    assert store.window.size == wanted
+
+
+def test_a_long_way_is_no_queue() -> None:
+    store = Store()
+    store.restart(100_000)
+    now, round_trip_s = 0.0, 3.0
+    for _ in range(6):
+        numbers = store.pump(now)
+        now += round_trip_s
+        store.settle(numbers[0], numbers[-1], now=now)
+    assert store.window.size == 4 * MIB
+
+
 def test_live_goes_before_backlog_and_the_backlog_keeps_its_share() -> None:
     store = Store()
     store.restart(last=1_000)
