@@ -8,9 +8,10 @@ server is told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,8 @@ IDLE_S: Final = 1.0
 RETRY_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 """Pause after the first failure, doubled up to this: a server that is back is used within a minute."""
+STOP_S: Final = 2.0
+"""How long a step in hand may take when the collector stops: all of it must end within 5 s."""
 REFUSALS_SHOWN: Final = 100
 
 log = structlog.get_logger(__name__)
@@ -64,7 +67,6 @@ class SinkTask:
         self._live = live
         self._now_ns, self._now_s = now_ns, now_s
         self._facts = facts
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
         self._file: SinkFile | None = None
         self._copier: Copier | None = None
         self.name = f"sink-{section.id}"
@@ -73,13 +75,16 @@ class SinkTask:
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; the step in hand is finished."""
         stopping = asyncio.ensure_future(stop.wait())
-        loop = asyncio.get_running_loop()
         retry_s = RETRY_S
+        turn: asyncio.Future[float] | None = None
         try:
             while not stop.is_set():
                 try:
-                    pause_s = await loop.run_in_executor(self._executor, self._turn)
-                    retry_s = RETRY_S
+                    turn = _apart(self._turn)
+                    await asyncio.wait((turn, stopping), return_when=asyncio.FIRST_COMPLETED)
+                    if not turn.done():
+                        break
+                    pause_s, retry_s = turn.result(), RETRY_S
                 except SinkDownError as error:
                     self._failed(str(error))
                     pause_s = error.retry_after_s or retry_s
@@ -94,8 +99,20 @@ class SinkTask:
                 await asyncio.wait((stopping,), timeout=min(pause_s, RETRY_MAX_S))
         finally:
             stopping.cancel()
-            await loop.run_in_executor(self._executor, self._close)
-            await asyncio.to_thread(self._executor.shutdown)
+            await self._end(turn)
+
+    async def _end(self, turn: asyncio.Future[float] | None) -> None:
+        """Let the step in hand end, if it does soon: a server that does not answer must not hold the stop.
+
+        What it was sending is sent again later, as after a kill; its thread ends with the process.
+        """
+        if turn is not None:
+            done, _ = await asyncio.wait((turn,), timeout=STOP_S)
+            if not done:
+                log.warning("a sink's request is left unanswered", sink=self._section.id)
+                return
+            turn.exception()
+        await asyncio.to_thread(self._close)
 
     # --- in the sink's thread ---------------------------------------------------------------------
 
@@ -173,6 +190,30 @@ class SinkTask:
     def _age_s(self, cursor: int) -> float:
         oldest_ns = self._ledger.known_at(cursor + 1)
         return 0.0 if oldest_ns is None else max(0.0, (self._now_ns() - oldest_ns) / 1e9)
+
+
+def _apart(work: Callable[[], float]) -> asyncio.Future[float]:
+    """Run in a thread of its own that the process's end does not wait for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[float] = loop.create_future()
+
+    def settle(result: float, failure: BaseException | None) -> None:
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(result)
+
+    def run() -> None:
+        result, failure = 0.0, None
+        try:
+            result = work()
+        except Exception as error:  # handed to the task, which awaits it
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="sink", daemon=True).start()
+    return future
 
 
 def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) -> Target:
