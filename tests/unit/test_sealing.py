@@ -138,6 +138,30 @@ def test_a_file_that_is_ahead_or_damaged_is_made_anew(stores: SealedStores) -> N
     assert len(stores.sealed.read(POINT, from_ns=None, to_ns=None)) == 30
 
 
+@pytest.mark.parametrize("damage", ["UPDATE piece SET data = x'0102'", "UPDATE piece SET data = substr(data, 1, 40)"])
+def test_a_damaged_piece_is_answered_from_the_ledger_and_the_file_made_anew(
+    stores: SealedStores, damage: str
+) -> None:
+    fill(stores, 3)
+    stores.seal()
+    connection = apsw.Connection(str(stores.folder / CHUNKS_NAME))
+    connection.execute(damage)
+    connection.close()
+    whole = {"from_ns": T0_NS, "to_ns": T0_NS + 10**12}
+    for _ in range(2):
+        assert len(stores.sealed.read(POINT, from_ns=None, to_ns=None)) == 30
+        assert sum(one.n for one in stores.sealed.buckets(POINT, **whole, max_points=7)) == 30
+        assert stores.sealed.windows(POINT, from_ns=None, to_ns=None) == [(None, None)]
+    stores.close_chunks()
+    stores.open_chunks()
+    assert stores.sealer.cursor == 0
+    stores.seal()
+    assert pieces(stores) == [30]
+    stores.close_chunks()
+    stores.open_chunks()
+    assert stores.sealer.cursor == 5
+
+
 async def until(condition, timeout_s: float = 20.0) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(timeout_s):
         while not condition():

@@ -72,15 +72,30 @@ class Chunks:
     """Each piece's data, or its figures, as asked; empty when it has none."""
 
 
+def condemn(path: Path) -> None:
+    """The file is damaged: the next start makes it anew."""
+    log.error("chunks are damaged: answered from the ledger, made anew at the next start", path=str(path))
+    _mark(path).touch(mode=0o600)
+
+
+def is_condemned(path: Path) -> bool:
+    """Whether nothing more is to be read from the file."""
+    return _mark(path).exists()
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + "-damaged")
+
+
 def open_for(path: Path, *, ledger_id: str, last_id: int) -> apsw.Connection:
     """The writing connection of a file that follows this ledger and is not ahead of it: else a new one."""
     connection = _opened(path)
     if connection is not None:
-        if _matches(connection, ledger_id, last_id=last_id):
+        if not is_condemned(path) and _matches(connection, ledger_id, last_id=last_id):
             connection.execute("PRAGMA synchronous = NORMAL").fetchall()
             return connection
         connection.close()
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-damaged"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     connection = open_writer(path)
     with immediate(connection):
@@ -139,6 +154,7 @@ class ChunkReading:
     """The read side. Any thread may ask; a file that is not there yet holds nothing."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._readers = Readers(path)
 
     def close(self) -> None:

@@ -11,21 +11,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+import apsw
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.store.buckets import EMPTY, Plan, buckets_from, figures_of_readings, plan
 from collector.store.chunks.columns import Columns, join
 from collector.store.chunks.figures import split
-from collector.store.chunks.file import ChunkReading, Place
+from collector.store.chunks.file import ChunkReading, Place, condemn
 from collector.store.chunks.memory import keep_freed
-from collector.store.chunks.pack import unpack
+from collector.store.chunks.pack import PieceError, unpack
 from collector.store.chunks.tail import Tail
 from collector.store.projection import Projection
 from collector.store.readings import NS_PER_MS, Bucket, Latest, PointInfo, Readings
 from collector.store.served import LedgerReadings, bounds_ms, windows_of, without_repeats
 from gateway.contract.reading import Kind, PointName
 
+DAMAGE: Final = (PieceError, apsw.CorruptError, apsw.NotADBError)
 WINDOW_READINGS_MAX: Final = 200_000
 """Readings of one window: some 15 MB while they are worked on."""
 
@@ -41,6 +43,7 @@ class ChunkReadings:
         self._tail = tail
         self._ledger = ledger
         self._projection = projection
+        self._condemned = False
 
     def points(self) -> list[PointInfo]:
         """See `ReadingStore`."""
@@ -63,34 +66,58 @@ class ChunkReadings:
     ) -> Readings:
         """See `ReadingStore`."""
         low_ms, high_ms = bounds_ms(from_ns, to_ns)
-        return self._read(point, low_ms, high_ms, self._upto(upto))
+        try:
+            if not self._condemned:
+                return self._read(point, low_ms, high_ms, self._upto(upto))
+        except DAMAGE:
+            self._condemn()
+        return self._ledger.read(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
 
     def windows(
         self, point: PointName, *, from_ns: int | None, to_ns: int | None, upto: int | None = None
     ) -> list[tuple[int | None, int | None]]:
         """See `ReadingStore`."""
         low_ms, high_ms = bounds_ms(from_ns, to_ns)
-        upto = self._upto(upto)
-        chunks = self._chunks.places(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
-        tail = self._tail.entries(point, low_ms=low_ms, high_ms=high_ms, after=chunks.cursor, upto=upto)
-        starts = [
-            *((place.t_min, place.n) for place in chunks.places),
-            *((entry.t_min_ms or 0, entry.n) for entry in tail),
-        ]
-        return windows_of(starts, from_ns=from_ns, to_ns=to_ns, readings_max=WINDOW_READINGS_MAX)
+        try:
+            if not self._condemned:
+                starts = self._starts(point, low_ms, high_ms, self._upto(upto))
+                return windows_of(starts, from_ns=from_ns, to_ns=to_ns, readings_max=WINDOW_READINGS_MAX)
+        except DAMAGE:
+            self._condemn()
+        return self._ledger.windows(point, from_ns=from_ns, to_ns=to_ns, upto=upto)
 
     def buckets(
         self, point: PointName, *, from_ns: int, to_ns: int, max_points: int, upto: int | None = None
     ) -> list[Bucket]:
         """See `ReadingStore`."""
-        upto = self._upto(upto)
         how = plan(from_ns=from_ns, to_ns=to_ns, max_points=max_points, block_ms=self._ledger.block_ms(point))
         found = None
-        while found is None:
-            found = self._figures(point, how, upto)
+        try:
+            while found is None and not self._condemned:
+                found = self._figures(point, how, self._upto(upto))
+        except DAMAGE:
+            self._condemn()
+        if found is None:
+            return self._ledger.buckets(point, from_ns=from_ns, to_ns=to_ns, max_points=max_points, upto=upto)
         return buckets_from(found, how)
 
+    # --- damage -----------------------------------------------------------------------------------
+
+    def _condemn(self) -> None:
+        """What is damaged is not asked again: the ledger has it all."""
+        self._condemned = True
+        condemn(self._chunks.path)
+
     # --- readings ---------------------------------------------------------------------------------
+
+    def _starts(self, point: PointName, low_ms: int, high_ms: int, upto: int) -> list[tuple[int, int]]:
+        """(first time, readings) of every piece and segment that may have some of the interval."""
+        chunks = self._chunks.places(point, low_ms=low_ms, high_ms=high_ms, upto=upto)
+        tail = self._tail.entries(point, low_ms=low_ms, high_ms=high_ms, after=chunks.cursor, upto=upto)
+        return [
+            *((place.t_min, place.n) for place in chunks.places),
+            *((entry.t_min_ms or 0, entry.n) for entry in tail),
+        ]
 
     def _upto(self, upto: int | None) -> int:
         cursor = self._projection.cursor()

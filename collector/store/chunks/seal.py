@@ -15,8 +15,9 @@ from typing import Final
 
 from collector.store.chunks import merge
 from collector.store.chunks.cutting import columns_of, pieces_of
-from collector.store.chunks.file import cursor_of, open_for
+from collector.store.chunks.file import condemn, cursor_of, open_for
 from collector.store.chunks.grid import Grid, grid_of
+from collector.store.chunks.pack import PieceError
 from collector.store.database import bound_wal, immediate, query, query_one
 from collector.store.ledger import Ledger
 from collector.store.projection import Projection
@@ -84,14 +85,18 @@ class Sealer:
         cells = self._due[:MERGES_AT_ONCE]
         if not cells:
             return 0
-        with immediate(self._connection):
-            gone = sum(
-                merge.merge_cell(self._connection, pid, cell, grid=self._grids[pid], closed=closed)
-                for pid, cell, closed in cells
-            )
-            self._connection.executemany(
-                "DELETE FROM open WHERE (pid, cell) = (?, ?)", [one[:2] for one in cells if one[2]]
-            )
+        try:
+            with immediate(self._connection):
+                gone = sum(
+                    merge.merge_cell(self._connection, pid, cell, grid=self._grids[pid], closed=closed)
+                    for pid, cell, closed in cells
+                )
+                self._connection.executemany(
+                    "DELETE FROM open WHERE (pid, cell) = (?, ?)", [one[:2] for one in cells if one[2]]
+                )
+        except PieceError:
+            condemn(self._path)
+            raise
         del self._due[:MERGES_AT_ONCE]
         bound_wal(self._connection, self._path)
         return gone

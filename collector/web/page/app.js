@@ -232,7 +232,7 @@ function drawTrend(item, from, to, items, excursions) {
   }
   $("trend").replaceChildren(root);
   const total = rows.reduce((sum, row) => sum + row.n, 0), bad = rows.reduce((sum, row) => sum + row.bad, 0);
-  const form = rows.length && "n" in items[0] ? `, 1 bucket = ${span((rows[0].end - rows[0].start) / 1000)}` : ", raw readings";
+  const form = rows.length && "n" in items[0] ? `, 1 bucket = ${span(Math.max(...rows.map((row) => row.end - row.start)) / 1000)}` : ", raw readings";
   $("trend-note").textContent = `${item.point} [${unit(item.unit) || "–"}] · ${when(from, "short")} to ${when(to, "short")} ${state.zone} · ` +
     (rows.length ? `${total.toLocaleString("en")} readings${bad ? `, ${bad.toLocaleString("en")} not good` : ""}${form}` : "no readings in this range");
   follow(root, { rows: drawn, x, from, to, L, R, T, W, H, B, item });
