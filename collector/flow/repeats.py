@@ -56,9 +56,19 @@ class Repeats:
             span_ms=device.span_ms,
             upto=below,
         )
-        others = [other for other in others if other.id != entry.id and other.id <= below][:OVERLAPS_MAX]
+        others = [other for other in others if other.id != entry.id and other.id <= below]
+        if len(others) > OVERLAPS_MAX:
+            self._tell(entry, len(others) - OVERLAPS_MAX)
+            del others[OVERLAPS_MAX:]
         if others:
             self._compare(stream, entry, _contents(block, known, entry.t_min_ms, entry.t_max_ms), others)
+
+    def _tell(self, entry: Entry, n: int) -> None:
+        """That `n` older segments were not compared: repeats and conflicts with them are not known."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO uncompared VALUES (?,?,?,?,?)",
+            (entry.id, entry.group, entry.node, entry.device, n),
+        )
 
     def _compare(
         self, stream: Stream, entry: Entry, mine: dict[Place, set[Content]], others: list[Entry]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "6"
+SCHEMA_VERSION: Final = "7"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -89,6 +89,8 @@ CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, n
 CREATE TABLE IF NOT EXISTS conflict (
   grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
   PRIMARY KEY (grp, node, device, name, time_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uncompared (
+  id INTEGER PRIMARY KEY, grp TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS skipped (id INTEGER PRIMARY KEY, problem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rebound (
   id INTEGER, alias TEXT, sid INTEGER NOT NULL, bound TEXT NOT NULL, claimed TEXT NOT NULL,
@@ -97,7 +99,7 @@ CREATE TABLE IF NOT EXISTS rebound (
 TABLES: Final = (
     *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected"),
     *("waited", "unchecked"),
-    *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped"),
+    *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped", "uncompared"),
     *("absence", "refusal", "twin", "moved", "dropped", "declared", "felt"),
 )
 """Every table, as compared by a rebuild."""

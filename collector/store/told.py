@@ -76,6 +76,7 @@ class ToldByNodes:
             self._refused,
             self._rebound,
             self._junk,
+            self._uncompared,
             self._restored,
             self._cut,
         )
@@ -268,6 +269,25 @@ class ToldByNodes:
                 about=(),
                 evidence=tuple(evidence),
                 known_ns=self._known_ns(one.first_id) or one.since_ns,
+            )
+
+    def _uncompared(self, upto: int) -> Iterator[Incident]:
+        rows = self._rows(
+            "SELECT grp, node, device, count(*), max(n), min(id) FROM uncompared WHERE id <= ?"
+            " GROUP BY grp, node, device ORDER BY 6",
+            upto,
+        )
+        for group, node, device, count, most, entry_id in rows:
+            yield Incident(
+                kind=ExceptionKind.UNCOMPARED,
+                subject=f"node:{group}/{node}",
+                about=(device,),
+                evidence=(
+                    f"{count} segments of {device} overlap more older ones in time than are compared",
+                    f"up to {most} were left out of one comparison: whether they repeat it is unknown",
+                    f"ledger:{entry_id}",
+                ),
+                known_ns=self._known_ns(entry_id),
             )
 
     def _restored(self, upto: int) -> Iterator[Incident]:

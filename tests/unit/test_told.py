@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.flow import repeats
 from collector.identity.exceptions import ExceptionKind, Incident
 from collector.judge.columns import Absent
 from gateway.contract import codec, wire
@@ -178,6 +179,26 @@ def test_a_clock_step_is_counted_and_an_exception(stores: Stores) -> None:
     assert stores.projection.nodes()[0].clock_steps == 1
     (found,) = told(stores, ExceptionKind.CLOCK_STEP)
     assert "-3.500 s" in found.evidence[0]
+
+
+def test_segments_that_overlap_more_than_are_compared_say_so(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "OVERLAPS_MAX", 3)
+    gateway = SimGateway()
+    born(stores, gateway)
+    for _ in range(3):
+        stores.take(gateway.data(second(gateway, 0)))
+    stores.project()
+    assert told(stores, ExceptionKind.UNCOMPARED) == []
+    for _ in range(3):
+        stores.take(gateway.data(second(gateway, 0)))
+    stores.project()
+    (found,) = told(stores, ExceptionKind.UNCOMPARED)
+    assert found.evidence[0].startswith(f"2 segments of {BR} overlap")
+    assert found.evidence[1].startswith("up to 2 were left out")
+    assert found.evidence[2] == "ledger:7"
+    assert told(stores, ExceptionKind.UNCOMPARED, upto=6) == []
 
 
 # --- rollbacks ------------------------------------------------------------------------------------

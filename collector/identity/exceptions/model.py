@@ -45,6 +45,7 @@ class ExceptionKind(StrEnum):
     OUTBOX_FILLING = "outbox_filling"
     CLOCK_STEP = "clock_step"
     CLOCK_AHEAD = "clock_ahead"
+    UNCOMPARED = "uncompared"
     UNMATCHED_SCAN = "unmatched_scan"
     LATE_SCAN = "late_scan"
     UNASSIGNED = "unassigned"
@@ -129,6 +130,7 @@ SUGGESTED: Final = {
     ExceptionKind.QUARANTINE: "Look at /quarantine: somebody publishes what is no Sparkplug payload.",
     ExceptionKind.OUTBOX_FILLING: "Find out why its segments get no receipt, before it is full.",
     ExceptionKind.CLOCK_STEP: "Check the gateway's time source; times before the step may be off by as much.",
+    ExceptionKind.UNCOMPARED: "Find out why so many segments tell of one time: was a log sent again?",
 }
 """What to do about an incident."""
 
