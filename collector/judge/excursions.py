@@ -15,6 +15,7 @@ from collector.identity.facts import RuleVersion
 from collector.identity.ids import stable_id
 from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Columns
+from collector.judge.storage import Decision, decide
 from gateway.rules.excursions import find_excursions
 from gateway.rules.limits import Excursion, LimitRule
 
@@ -48,8 +49,19 @@ def excursions_of(
         items = find_excursions(
             time_ms, value, usable, rule=rule, period_ms=period_ns // NS_PER_MS, end_ms=end_ms
         )
-        found.extend((item.from_ms, _document(item, rule, unit=unit, end_ms=end_ms)) for item in items)
+        uncertainty = version.body.get("uncertainty")
+        for item in items:
+            document = _document(item, rule, unit=unit, end_ms=end_ms)
+            document["decision"] = _decision(item, rule, uncertainty)
+            found.append((item.from_ms, document))
     return [document for _, document in sorted(found, key=lambda pair: (pair[0], pair[1]["id"]))]
+
+
+def _decision(item: Excursion, rule: LimitRule, uncertainty: float | None) -> Decision | None:
+    """Whether the peak is out beyond doubt; None for a rule that states no uncertainty."""
+    if uncertainty is None:
+        return None
+    return decide(item.peak, low=rule.low, high=rule.high, uncertainty=uncertainty)
 
 
 def _text(time_ms: float) -> str:

@@ -207,6 +207,17 @@ def test_the_published_vector_of_crossing_policies(
     assert found["area"] == pytest.approx(area * 60)
 
 
+@pytest.mark.parametrize(("uncertainty", "decision"), [(None, None), (0.3, "out"), (2.0, "indeterminate")])
+def test_a_peak_within_the_uncertainty_is_indeterminate(
+    site: Site, uncertainty: float | None, decision: str | None
+) -> None:
+    rule = RuleRequest(id="cold", point=TEMPERATURE, high=8.0, uncertainty=uncertainty)
+    version = post_rule(site.registry, "qa", rule)
+    rows = columns([(ns(1, 10 * i), value, "") for i, value in enumerate((7.0, 10.0, 7.5))])
+    (found,) = excursions_of(rows, [version], period_ns=600 * NS_PER_S, unit="Cel")
+    assert found["decision"] == decision
+
+
 def test_readings_that_are_bad_or_no_number_are_no_samples(site: Site) -> None:
     rule = site.facts().rules_of(TEMPERATURE)
     held = columns(every(10, (0, 1), 0.0))

@@ -5,7 +5,8 @@ Pure, over facts at one position. Must not know readings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 from collector.identity.exceptions.model import ExceptionItem, ExceptionKind, exception
 from collector.identity.facts import Facts
@@ -27,6 +28,7 @@ def _late_links(facts: Facts) -> Iterable[tuple[ScanAct, Link | None]]:
 def late_scans(facts: Facts) -> list[ExceptionItem]:
     """Acts stated more than 15 minutes after they happened; resolved when a second person decided."""
     found: list[ExceptionItem] = []
+    seen = _seen(facts)
     for act, link in _late_links(facts):
         said_ns = act.known_ns if act.journal else act.time_ns
         minutes = (said_ns - act.valid_ns) // (60 * NS_PER_S)
@@ -43,7 +45,7 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
                     *(() if link is None else (link.id,)),
                     f"{act.act} {act.equipment} at {utc_text(act.valid_ns)}",
                     f"stated {minutes} min later by {act.actor or 'an unnamed person'}",
-                    *_last_seen(facts, act, subject),
+                    *_last_seen(seen.get(subject, ()), act),
                 ),
                 opened_ns=act.known_ns,
                 suggested="Another person confirms or rejects the link."
@@ -55,17 +57,24 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
     return found
 
 
-def _last_seen(facts: Facts, late: ScanAct, batch: str) -> tuple[str, ...]:
+def _seen(facts: Facts) -> dict[str, list[ScanAct]]:
+    """Acts by the batch that they were about, in the order of when they happened."""
+    found: dict[str, list[ScanAct]] = {}
+    for act in facts.acts:
+        batches = facts.candidates(Kind.BATCH, act.batch)
+        if len(batches) == 1:
+            found.setdefault(batches[0], []).append(act)
+    return found
+
+
+def _last_seen(acts: Sequence[ScanAct], late: ScanAct) -> tuple[str, ...]:
     """The window in which it must have happened: since the batch was last seen, until it was said."""
     said_ns = late.known_ns if late.journal else late.time_ns
-    seen = [
-        act.valid_ns
-        for act in facts.acts
-        if act.event_id != late.event_id
-        and act.valid_ns <= late.valid_ns
-        and facts.candidates(Kind.BATCH, act.batch) == (batch,)
-    ]
-    return (f"last seen {utc_text(max(seen))}, uncertain until {utc_text(said_ns)}",) if seen else ()
+    until = bisect_right(acts, late.valid_ns, key=lambda act: act.valid_ns)
+    before = next((act for act in reversed(acts[:until]) if act.event_id != late.event_id), None)
+    if before is None:
+        return ()
+    return (f"last seen {utc_text(before.valid_ns)}, uncertain until {utc_text(said_ns)}",)
 
 
 def unknown_identities(facts: Facts) -> list[ExceptionItem]:

@@ -7,11 +7,14 @@ licensed, and a made-up check would refuse true numbers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from collector.identity.numbers import gs1, isbt128, sec
 from collector.identity.numbers.errors import NumberError
 
+FORMS_KEPT_MAX: Final = 10_000
+"""Scanned texts whose forms are remembered: a site scans the same labels again and again."""
 _GS1: Final = ("gtin", "sgtin", "sscc", "gln", "grai", "giai", "gsrn")
 
 
@@ -34,6 +37,7 @@ def normal(scheme: str, value: str) -> str:
     return _gs1_text(name, value) if name in _GS1 else value
 
 
+@lru_cache(maxsize=FORMS_KEPT_MAX)
 def readings_of(scanned: str) -> tuple[str, ...]:
     """Every normal form that a scanned text may have, itself first: what it is looked up by."""
     forms = [scanned]
