@@ -46,6 +46,8 @@ class ReceiptTracker:
         self._host = host
         self._ledger_id = ledger_id
         self._streams: dict[StreamKey, _Stream] = {}
+        self._due: dict[StreamKey, _Stream] = {}
+        """Those with something to tell: looked through after every commit, the others never."""
         self._projected = 0
 
     def restore(self, states: Iterable[StreamState]) -> None:
@@ -69,8 +71,8 @@ class ReceiptTracker:
         """Every epoch gets a receipt at once: it carries the ledger's id, which is new after a restore, and
         a gateway with nothing to send would not hear of it.
         """
-        for stream in self._streams.values():
-            stream.due_at = now
+        for key, stream in self._streams.items():
+            self._tell(key, stream, now)
 
     def committed(self, key: StreamKey, number: int, *, now: float, refused: bool = False) -> None:
         """A segment is on the disk (or was there already); `refused`: its content cannot be used."""
@@ -79,7 +81,7 @@ class ReceiptTracker:
         stream.pending += 1
         stream.recent.add(number)
         due_at = now if stream.pending >= COMMITS_MAX else now + DELAY_S
-        stream.due_at = due_at if stream.due_at is None else min(stream.due_at, due_at)
+        self._tell(key, stream, due_at if stream.due_at is None else min(stream.due_at, due_at))
 
     def hold(self, key: StreamKey, entry_id: int, *, now: float) -> None:
         """Say nothing to this stream before entry `entry_id` has been checked (a re-sent refused one)."""
@@ -88,32 +90,32 @@ class ReceiptTracker:
 
     def born(self, key: StreamKey, *, now: float) -> None:
         """A birth of this epoch: the receipt is repeated at once."""
-        self._stream(key).due_at = now
+        self._tell(key, self._stream(key), now)
 
     def refuse(self, key: StreamKey, number: int, *, now: float) -> None:
         """The content of a committed number is not what its digest says."""
         stream = self._stream(key)
         stream.refused.pop(number, None)
         stream.refused[number] = None
-        stream.due_at = now
+        self._tell(key, stream, now)
 
     def restored(self, key: StreamKey, number: int, *, now: float) -> None:
         """A refused number has arrived whole."""
         stream = self._stream(key)
         stream.refused.pop(number, None)
-        stream.due_at = now
+        self._tell(key, stream, now)
 
     def settled(self, key: StreamKey, numbers: Range, *, now: float) -> None:
         """A committed loss event says that these never come: `upto` passes them."""
         stream = self._stream(key)
         stream.numbers.add(*numbers)
-        stream.due_at = now
+        self._tell(key, stream, now)
 
     def unsettled(self, key: StreamKey, numbers: Range, *, now: float) -> None:
         """The loss event was none: `upto` goes back, so that the gateway sends what it has of them."""
         stream = self._stream(key)
         stream.numbers.remove(*numbers)
-        stream.due_at = now
+        self._tell(key, stream, now)
 
     def projected(self, cursor: int) -> None:
         """Everything up to this ledger id has been checked."""
@@ -134,20 +136,21 @@ class ReceiptTracker:
         An epoch of which nothing is here is forgotten then: births cost nothing, and names can be made up.
         """
         out = []
-        for key, stream in list(self._streams.items()):
+        for key, stream in list(self._due.items()):
             ready_at = self._ready_at(stream)
             if ready_at is None or ready_at > now:
                 continue
             out += [(key[0], key[1], receipt) for receipt in self._receipts(key, stream)]
             stream.due_at, stream.pending = None, 0
             stream.recent.clear()
+            del self._due[key]
             if not stream.numbers.ranges:
                 del self._streams[key]
         return out
 
     def next_due(self) -> float | None:
         """When `due` has something next, None while nothing is pending."""
-        times = [at for stream in self._streams.values() if (at := self._ready_at(stream)) is not None]
+        times = [at for stream in self._due.values() if (at := self._ready_at(stream)) is not None]
         return min(times, default=None)
 
     def receipt(self, key: StreamKey) -> Receipt:
@@ -176,6 +179,10 @@ class ReceiptTracker:
 
     def _stream(self, key: StreamKey) -> _Stream:
         return self._streams.setdefault(key, _Stream())
+
+    def _tell(self, key: StreamKey, stream: _Stream, at: float) -> None:
+        stream.due_at = at
+        self._due[key] = stream
 
     def _add(self, stream: _Stream, number: int, *, refused: bool) -> None:
         new = stream.numbers.add(number)
