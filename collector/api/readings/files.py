@@ -76,8 +76,8 @@ def _quoted(text: str) -> str:
     if text.isalnum():
         return text
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow((text, "-"))
-    return out.getvalue()[:-2]
+    csv.writer(out, lineterminator="\r\n").writerow((text, "-"))
+    return out.getvalue().removesuffix(",-\r\n")
 
 
 # --- Parquet --------------------------------------------------------------------------------------
