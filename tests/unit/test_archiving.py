@@ -17,7 +17,7 @@ from collector.flow import archiving
 from collector.flow.archiving import Archiving, due, tidy
 from collector.flow.rebuild import rebuild
 from collector.registry.journal import Journal
-from collector.store.archive.build import Order, build
+from collector.store.archive.build import Order, RangeError, build
 from collector.store.archive.file import ArchiveError
 from collector.store.backup import BackupError, Manifest, restore, verify
 from collector.store.ledger import Draft, EntryKind, Ledger, releasing
@@ -100,6 +100,22 @@ def test_a_rebuild_reads_through_the_archive(stores: Stores) -> None:
     stores.close()
     done = rebuild(stores.folder, registry_url="sqlite:", now_ns=lambda: T0_MS * 1_000_000)
     assert (done.document()["equal"], done.readings, done.skipped) == (True, 600, 0)
+    stores.ledger = Ledger.open(stores.folder / "ledger.db", now_ns=lambda: T0_MS * 1_000_000)
+    stores._open()
+
+
+def test_a_rebuild_without_an_archive_file_tells_what_it_skipped(stores: Stores) -> None:
+    path = archive(stores, last=45)
+    stores.close()
+    rebuild(stores.folder, registry_url="sqlite:", now_ns=lambda: T0_MS * 1_000_000)
+    whole = path.read_bytes()
+    path.unlink()
+    done = rebuild(stores.folder, registry_url="sqlite:", now_ns=lambda: T0_MS * 1_000_000)
+    assert (done.skipped, done.readings) == (45, 170)
+    assert {one.table for one in done.differences} >= {"skipped", "readings"}
+    assert done.kept is not None
+    path.write_bytes(whole)
+    assert rebuild(stores.folder, registry_url="sqlite:", now_ns=lambda: T0_MS * 1_000_000).readings == 600
     stores.ledger = Ledger.open(stores.folder / "ledger.db", now_ns=lambda: T0_MS * 1_000_000)
     stores._open()
 
@@ -219,6 +235,29 @@ async def test_a_failure_is_told_and_nothing_is_let_go(
     await running
     assert "FileExistsError" in live.archive_fault
     assert kept_here(stores) == 62
+
+
+def test_a_full_disk_leaves_no_half_file(stores: Stores) -> None:
+    """The archiver's own limit of file size stands for the disk; the ledger is only read."""
+    code = (
+        "import resource, sys; from pathlib import Path; from collector.store.archive.build import *;"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        " folder = Path(sys.argv[1]); order = Order(ledger_id='l', first=1, last=50, previous='');"
+        " build(folder / 'ledger.db', folder / 'archive', order)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(stores.folder)], check=False, capture_output=True, text=True
+    )
+    assert "File too large" in done.stderr
+    assert list(stores.ledger.archive.folder.iterdir()) == []
+
+
+def test_a_range_that_is_archived_already_is_refused(stores: Stores) -> None:
+    archive(stores, last=30)
+    order = Order(ledger_id="l", first=20, last=40, previous="")
+    with pytest.raises(RangeError, match="entry 20 is not in the ledger"):
+        build(stores.folder / "ledger.db", stores.folder / "other", order)
+    assert list((stores.folder / "other").iterdir()) == []
 
 
 def test_space_goes_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

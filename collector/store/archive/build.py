@@ -36,6 +36,10 @@ NICENESS: Final = 10
 """Receiving goes first."""
 
 
+class RangeError(Exception):
+    """The ledger does not hold all payloads of the range."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """Which entries, and what goes into the file's index."""
@@ -48,7 +52,7 @@ class Order:
 
 def build(ledger: Path, folder: Path, order: Order) -> Sealed:
     """The finished file of a range whose payloads are all in ledger.db still. Raises ArchiveError when it
-    does not give back what went in, apsw.Error and OSError when it cannot be read or written.
+    does not give back what went in, RangeError, and apsw.Error and OSError when it cannot be read or written.
     """
     readers = Readers(ledger)
     try:
@@ -96,11 +100,11 @@ def _rows(readers: Readers, order: Order) -> Iterator[tuple[str, bytes]]:
         )
         for entry_id, stream, payload in rows:
             if entry_id != after + 1 or not isinstance(payload, bytes):
-                raise ArchiveError(Path(), "its payload is not in the ledger", first=entry_id, last=entry_id)
+                raise RangeError(f"the payload of entry {after + 1} is not in the ledger")
             after = entry_id
             yield stream, payload
         if not rows:
-            raise ArchiveError(Path(), "the ledger ends before", first=after + 1, last=order.last)
+            raise RangeError(f"the ledger ends at entry {after}, not at {order.last}")
 
 
 def _prove(readers: Readers, path: Path, order: Order) -> None:

@@ -8,6 +8,7 @@ that the files are a chain. Must not know the ledger's tables.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -145,7 +146,8 @@ class Writer:
 
     def discard(self) -> None:
         """What is not finished goes."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written now either
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def _put(self, data: bytes) -> None:
