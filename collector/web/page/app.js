@@ -301,15 +301,25 @@ function act(label, path, extra = {}) {
   } } }, label);
 }
 function acts(item) {
-  const link = item.evidence.find((one) => one.startsWith("link:"));
   const buttons = [];
-  if (state.rights.includes("confirm") && item.kind === "late_scan" && link) {
-    buttons.push(act("Confirm", `/links/${encodeURIComponent(link)}/confirmation`), act("Reject", `/links/${encodeURIComponent(link)}/rejection`));
-  }
   if (state.rights.includes("sign")) {
     buttons.push(act("Resolve", `/exceptions/${encodeURIComponent(item.id)}/resolution`, { disposition: "not_a_fault" }));
   }
   return el("span", { class: "ranges" }, ...buttons);
+}
+function waiting(legs) {
+  // A leg or a point whose link is provisional waits for another person than the one who stated it.
+  const rows = new Map();
+  for (const leg of legs) {
+    for (const one of [leg, ...leg.points]) {
+      if (one.state !== "provisional") continue;
+      for (const link of one.links) rows.set(link, [one.point || leg.equipment.replace("equipment:", ""), when(one.from, "short")]);
+    }
+  }
+  const may = state.rights.includes("confirm");
+  return table(["What", "From", "Link", "Decide"], [...rows].map(([link, [what, from]]) => [what, from, link, el("span", { class: "ranges" },
+    ...(may ? [act("Confirm", `/links/${encodeURIComponent(link)}/confirmation`), act("Reject", `/links/${encodeURIComponent(link)}/rejection`)] : []))]),
+  "Nothing waits for a second person.");
 }
 function drawGate(gate) {
   const words = { pass: "pass", fail: "▲ fail", indeterminate: "◆ indeterminate" };
@@ -331,6 +341,7 @@ function drawBatch(history, gate) {
       entry("Known at", history.known?.time ? when(history.known.time) : "–", " ", history.known ? whole(`(${history.known.token})`) : "")),
     el("h3", {}, "Where it was"), lanes(legs, excursions, history.known?.time),
     el("h3", {}, "Coverage"), ...coverBars(legs, coverage),
+    el("h3", {}, "To be confirmed"), waiting(legs),
     el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened", "Due", "Decide"], open.map((item) => [
       mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", when(item.opened, "short"),
       item.due ? when(item.due, "short") : "–", acts(item)]), "Nothing is open."),
