@@ -1,6 +1,6 @@
 """What is measured, started: mosquitto and `telomere collector run` on free ports, and the collector's API.
 
-Owns their configuration, which is the shipped one but for queues, and the figures read from /metrics.
+Owns their configuration, which is the shipped one but for queues, and how far its stages have come.
 Everything listens on 127.0.0.1 and is stopped by its own process id. Must not know who sends.
 """
 
@@ -15,6 +15,10 @@ from urllib.parse import quote
 
 import httpx
 
+from collector.flow.rebuild import PROJECTION_NAME
+from collector.store.chunks.file import CHUNKS_NAME
+from collector.store.database import Readers
+from collector.store.ledger import LEDGER_NAME
 from deploy.answers import CommandError, Exit
 from deploy.bench.machine import program
 from deploy.demo.children import Child, Children, free_port, telomere
@@ -62,6 +66,7 @@ class Site:
         self.data_dir = folder / "collector"
         self.broker_port, self.http_port = free_port(), free_port()
         self.children = Children(folder)
+        self._files: dict[str, Readers] = {}
         self._token = secrets.token_hex(16)
         self._client = httpx.AsyncClient(
             base_url=f"http://{HOST}:{self.http_port}",
@@ -129,6 +134,9 @@ class Site:
 
     async def stop(self) -> None:
         """Everything, in any state."""
+        for files in self._files.values():
+            files.close()
+        self._files.clear()
         await self._client.aclose()
         await self.children.stop()
 
@@ -151,20 +159,17 @@ class Site:
                 return found
             more = {"cursor": page["next"]}
 
-    async def metrics(self) -> dict[str, float]:
-        """Every figure of /metrics that has no labels."""
-        text = (await self._client.get("/metrics")).text
-        rows = (line.split() for line in text.splitlines() if line and line[0] != "#" and "{" not in line)
-        return {name: float(value) for name, value in rows}
-
-    async def cursors(self) -> Cursors:
-        """How far each stage has come: they move on while they are read, in this order, so never less far."""
-        found = await self.metrics()
-        committed = int(found["telomere_ledger_entries"])
-        shown = committed - int(found["telomere_projection_lag_entries"])
-        return Cursors(
-            committed=committed, shown=shown, sealed=shown - int(found["telomere_seal_lag_entries"])
-        )
+    def cursors(self) -> Cursors:
+        """How far each stage has come, read from its own file: durable, and no question to a busy process."""
+        if not self._files:
+            for name in (CHUNKS_NAME, PROJECTION_NAME, LEDGER_NAME):
+                self._files[name] = Readers(self.data_dir / name)
+        cursor = "SELECT value FROM meta WHERE key = 'cursor'"
+        # The last stage first: the others move on while they are read, so it is never shown too far.
+        sealed = self._files[CHUNKS_NAME].rows(cursor)
+        shown = self._files[PROJECTION_NAME].rows(cursor)
+        committed = self._files[LEDGER_NAME].rows("SELECT COALESCE(max(id), 0) FROM entry")
+        return Cursors(committed=int(committed[0][0]), shown=int(shown[0][0]), sealed=int(sealed[0][0]))
 
     async def count(self, point: str, *, upto: int) -> int:
         """Readings of a point as it was known at a ledger id: asked for, not looked up in a counter."""

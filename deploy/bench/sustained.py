@@ -13,17 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from collector.flow.seal import ENTRIES_MIN
 from deploy.bench import walks
 from deploy.bench.machine import Cpu
 from deploy.bench.senders import POINTS, TELL_S, Sender, start_all
 from deploy.bench.site import Cursors, Site
 
 LOOK_S: Final = 1.0
-SPARE: Final = 1.25
-"""Outboxes hold this times what the trial run says is needed."""
-TRIAL_S: Final = 8.0
+SPARE: Final = 1.1
+"""Outboxes hold this times what the pace needs."""
+PUSH: Final = 1.05
+"""A little more than the trial worked off, which had to begin from nothing."""
+TRIAL_S: Final = 60.0
+"""It is drained long before."""
 TRIAL_READINGS: Final = 16_000_000
 READINGS_MAX: Final = 500_000_000
+PROGRESS_LINES: Final = 20
 SETTLE_S: Final = 120.0
 
 
@@ -35,6 +40,8 @@ class Load:
     processes: int
     readings: int
     seconds: float
+    pace: float = 100_000_000.0
+    """Readings a second over all gateways (`backlog_readings_per_s_max` of each is its share)."""
 
     @property
     def nodes(self) -> list[str]:
@@ -63,6 +70,7 @@ class Run:
                 nodes=self.load.nodes,
                 readings=self.load.readings,
                 processes=self.load.processes,
+                pace=self.load.pace / self.load.outboxes,
             )
             cpu = Cpu({"collector": site.pid("collector"), "mosquitto": site.pid("mosquitto")})
             cpu.pids |= {f"gateways-{n}": one.process.pid for n, one in enumerate(self.senders, start=1)}
@@ -72,17 +80,18 @@ class Run:
             at_end = [cursors for at, cursors in self.looks if at <= ended][-1]
             for sender in self.senders:
                 await sender.end()
-            caught_up = await self._caught_up(site)
+            shown, sealed = await self._caught_up(site)
             whole = await self._count(site, upto=self.looks[-1][1].shown)
             drained = all(sender.is_empty for sender in self.senders)
             # All was sent before the time was over: that says how soon it was shown, nothing of sealing.
             counted = whole if drained else await self._count(site, upto=at_end.sealed)
             await site.children.stop("collector")
             seconds = ended - began
-            queryable_s = max(caught_up - began, seconds) if drained else seconds
+            queryable_s = max(shown - began, seconds) if drained else seconds
             return {
                 "seconds": round(seconds, 2),
                 "outboxes": self.load.outboxes,
+                "pace_readings_per_s": round(self.load.pace),
                 "readings_filled": sum(sender.readings for sender in self.senders),
                 "drained_early": drained,
                 "receipted": round(receipted),
@@ -91,8 +100,11 @@ class Run:
                 "queryable_per_s": round(counted / queryable_s),
                 "is_sealed": not drained,
                 "committed_entries": self.looks[-1][1].committed,
-                "caught_up_s": round(caught_up - ended, 2),
+                "shown_after_s": round(shown - ended, 2),
+                "sealed_after_s": round(sealed - ended, 2),
+                "worked_off_per_s": round(whole / (sealed - began)),
                 "queryable_in_the_end": whole,
+                "progress": self._progress(began),
                 "bytes": self._sizes(),
                 **cpu.bounds(seconds),
             }
@@ -119,23 +131,23 @@ class Run:
         return ended
 
     async def _look(self, site: Site, until: float) -> None:
-        """Look at the cursors every second: what an answer says held when it came, or before."""
+        """Look at the cursors every second, and at the end."""
         while True:
-            cursors = await site.cursors()
-            now = time.monotonic()
-            self.looks.append((now, cursors))
+            self.looks.append((now := time.monotonic(), await asyncio.to_thread(site.cursors)))
             if now >= until or all(sender.is_empty for sender in self.senders):
                 return
-            await asyncio.sleep(max(0.0, min(LOOK_S, until - now - 0.02)))
+            await asyncio.sleep(max(0.0, min(LOOK_S, until - now)))
 
-    async def _caught_up(self, site: Site) -> float:
-        """When everything committed was shown."""
+    async def _caught_up(self, site: Site) -> tuple[float, float]:
+        """When everything committed was shown, and when it was sealed but for what waits for more."""
+        shown: float | None = None
         async with asyncio.timeout(SETTLE_S + self.load.seconds):
             while True:
-                cursors = await site.cursors()
-                self.looks.append((time.monotonic(), cursors))
-                if cursors.shown == cursors.committed:
-                    return self.looks[-1][0]
+                self.looks.append((now := time.monotonic(), cursors := await asyncio.to_thread(site.cursors)))
+                if shown is None and cursors.shown == cursors.committed:
+                    shown = now
+                if shown is not None and cursors.sealed > cursors.committed - ENTRIES_MIN:
+                    return shown, now
                 await asyncio.sleep(0.1)
 
     async def _count(self, site: Site, *, upto: int) -> int:
@@ -146,6 +158,19 @@ class Run:
                 total += await site.count(name, upto=upto)
         return total
 
+    def _progress(self, began: float) -> list[dict[str, float]]:
+        """How the stages followed each other, in ledger ids, some twenty lines."""
+        every = -(-len(self.looks) // PROGRESS_LINES)
+        return [
+            {
+                "s": round(at - began, 1),
+                "committed": look.committed,
+                "shown": look.shown,
+                "sealed": look.sealed,
+            }
+            for at, look in self.looks[::every]
+        ]
+
     def _sizes(self) -> dict[str, int]:
         """Bytes of the collector's files, by name, once it has ended: nothing is left in their logs."""
         folder = self.folder / "collector"
@@ -155,10 +180,16 @@ class Run:
 async def measure(
     folder: Path, *, outboxes: int, processes: int, seconds: float, readings: int | None
 ) -> dict[str, Any]:
-    """A short trial to learn how full the outboxes must be, then the run."""
+    """A trial at full speed to learn what all stages together work off, then the run at that pace.
+
+    A receiver that is pushed harder goes on receiving, which is right, and seals later: the rate that lasts
+    is the one at which nothing piles up. With `readings` given nothing is tried and nothing paced.
+    """
+    pace = Load.pace
     if readings is None:
         trial = Load(outboxes=outboxes, processes=processes, readings=TRIAL_READINGS, seconds=TRIAL_S)
         found = await Run(folder / "trial", trial).measure()
-        readings = min(READINGS_MAX, round(found["receipted_per_s"] * seconds * SPARE))
-    load = Load(outboxes=outboxes, processes=processes, readings=readings, seconds=seconds)
+        pace = found["worked_off_per_s"] * PUSH
+        readings = min(READINGS_MAX, round(pace * seconds * SPARE))
+    load = Load(outboxes=outboxes, processes=processes, readings=readings, seconds=seconds, pace=pace)
     return await Run(folder / "sustained", load).measure()
