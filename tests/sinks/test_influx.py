@@ -157,3 +157,25 @@ def test_only_the_chosen_points_and_times(site: Site, influx: Influx) -> None:
     site.drain(copier)
     assert [row[1] for row in influx.rows("SELECT value FROM readings")] == [2.0, 3.0]
     assert copier.counts.written == 2
+
+
+def test_a_segment_found_wrong_after_it_was_sent_is_taken_back(site: Site, influx: Influx) -> None:
+    """Segment 3 comes before 2, by which its content can be checked: it is not what its digest says."""
+    gateway, stores = site.gateway, site.stores
+    site.born(metric("t", 1))
+    site.take(numbers(1, T0_MS, [1.0]))
+    second = gateway.make("BR-01", numbers(1, T0_MS + 5000, [2.0]))
+    gateway.previous = "f" * len(gateway.previous)
+    wrong = gateway.make("BR-01", numbers(1, T0_MS + 1000, [99.0, 99.0]))
+    stores.take(gateway.data(wrong))
+    stores.project()
+    copier = site.copier(influx.sink)
+    site.drain(copier)
+    assert [row[1] for row in influx.rows("SELECT value FROM readings")] == [1.0, 99.0, 99.0]
+    stores.take(gateway.data(second))
+    stores.project()
+    assert stores.projection.rejected(upto=stores.projection.cursor())
+    site.drain(copier)
+    site.drain(copier)
+    assert [row[1] for row in influx.rows("SELECT value FROM readings")] == [1.0, 2.0]
+    assert copier.cursor == stores.ledger.last_id()
