@@ -246,6 +246,7 @@ class SinkSection(Section):
     token_file: Annotated[Path, AfterValidator(_secret)] | None = Field(
         None, description="a file with the token alone in it; for InfluxDB 1.8 it holds user:password"
     )
+    ca_file: FilePath | None = Field(None, description="the authority of an https server's certificate, PEM")
     batch_tag: bool = Field(
         default=False,
         description="true writes the batch of each reading as a tag, and again when links change",

@@ -226,6 +226,7 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
             return VictoriaServer(
                 address,
                 token_file=section.token_file,
+                ca_file=section.ca_file,
                 timeout_s=section.timeout_s,
                 now_s=now_s,
                 lag_s=section.durable_lag_s,
@@ -235,6 +236,7 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
             return LineServer(
                 address,
                 token_file=section.token_file,
+                ca_file=section.ca_file,
                 timeout_s=section.timeout_s,
                 now_s=now_s,
                 measurement=section.measurement,

@@ -186,6 +186,7 @@ class Copier:
 
     def _copy(self, upto: int) -> None:
         after = self._sent
+        self._refused.clear()
         self._withdraw(after=after, upto=upto)
         sample: Sample | None = None
         parts = self._resolver.parts(after=after, upto=upto, readings_max=READINGS_A_PART)

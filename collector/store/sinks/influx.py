@@ -74,6 +74,7 @@ class LineServer:
         address: SinkAddress,
         *,
         token_file: Path | None,
+        ca_file: Path | None,
         timeout_s: float,
         now_s: Callable[[], float],
         measurement: str = MEASUREMENT,
@@ -81,6 +82,7 @@ class LineServer:
     ) -> None:
         self._address = address
         self._token_file = token_file
+        self._ca_file = None if ca_file is None else str(ca_file)
         self._timeout_s = timeout_s
         self._now_s = now_s
         self._measurement = measurement
@@ -113,6 +115,7 @@ class LineServer:
             org=self._address.org,
             timeout=round(self._timeout_s * 1000),
             retries=False,
+            ssl_ca_cert=self._ca_file,
         )
 
     def write(self, rows: Rows, at: NDArray[np.int64], *, part: int, labels: Labels | None) -> list[Refused]:
@@ -237,6 +240,8 @@ class LineServer:
     # --- what went wrong --------------------------------------------------------------------------
 
     def _down(self, error: ApiException) -> SinkDownError:
+        if not error.status:  # the client's way to say that TLS failed
+            return self._away(RuntimeError(str(error.reason)))
         hint = {
             401: "; is the token in token_file the right one?",
             403: "; may this token write to the bucket?",
@@ -270,7 +275,7 @@ def _body(lines: Lines, places: NDArray[np.int64]) -> bytes:
 
 def _message(error: ApiException) -> str:
     """What the server said, cut short. 1.x answers {"error": …}, 2 and 3 {"message": …}."""
-    body = error.body or error.message or error.reason or ""
+    body = error.body or error.reason or error.message or ""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     found = re.search(r'"(?:message|error)"\s*:\s*"((?:\\.|[^"\\])*)"', text)
     return (found[1].replace('\\"', '"') if found else text).strip()[:_MESSAGE_LENGTH_MAX]

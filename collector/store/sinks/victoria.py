@@ -34,6 +34,7 @@ class VictoriaServer(LineServer):
         address: SinkAddress,
         *,
         token_file: Path | None,
+        ca_file: Path | None,
         timeout_s: float,
         now_s: Callable[[], float],
         lag_s: float,
@@ -42,13 +43,14 @@ class VictoriaServer(LineServer):
         super().__init__(
             address,
             token_file=token_file,
+            ca_file=ca_file,
             timeout_s=timeout_s,
             now_s=now_s,
             measurement=measurement,
             dialect=Dialect.VICTORIA,
         )
         self.lag_s = lag_s
-        self._pool = urllib3.PoolManager(timeout=timeout_s, retries=False)
+        self._pool = urllib3.PoolManager(timeout=timeout_s, retries=False, ca_certs=self._ca_file)
 
     def life(self) -> str:
         """When its process started. Raises SinkDownError when it does not say: then nothing is safe."""
