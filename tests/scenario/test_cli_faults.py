@@ -63,7 +63,8 @@ COLLECTOR_FAULTS = {
     "broker.url": ("not a broker address", "mqtt://host:1883"),
     "broker.groups": ("must be a list", '["#"]'),
     "http.listen": ("not host:port", "127.0.0.1:8080"),
-    "sink[0].url": ("is missing", "add url"),
+    "sink[0].url": ("is missing", "influxdb+http://host:8086?org=O&bucket=B"),
+    "sink[0].token_file": ("cannot be read", "a file with the token alone in it"),
 }
 GOOD_EDGE = """\
 [gateway]
