@@ -19,6 +19,7 @@ from fastapi import APIRouter, FastAPI, Response
 from collector.access.accounts import Accounts
 from collector.access.sessions import Sessions
 from collector.api import judged, links, nodes, points, problems, readings, sessions, things
+from collector.api.doors import events as custody
 from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
@@ -74,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(_page(), include_in_schema=False)
     for part in (
         _not_built(),
+        custody,
         readiness,
         handling,
         judged,

@@ -12,10 +12,13 @@ from bisect import bisect_right
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Discriminator, Tag
 
+from collector.api.doors.events import epcis_document, post_epcis
 from collector.api.known import Seen, TheCaller, ThePage, TheRegistry, TheServices, paged
 from collector.api.problems import unusable
 from collector.api.things import Document, status_of
+from collector.custody.epcis import EpcisRequest
 from collector.identity.links import Link, Role, implied
 from collector.identity.requests import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
 from collector.identity.rows import RowKind, ScanAct, scan_act
@@ -136,15 +139,32 @@ def rejection(
     return link_document(reject_link(registry, caller.name, link_id, request or DecisionRequest()))
 
 
+def _form(body: Any) -> str:
+    """EPCIS has a `type`, an act has none."""
+    epcis = isinstance(body, EpcisRequest) or (isinstance(body, dict) and "type" in body)
+    return "epcis" if epcis else "act"
+
+
+Posted = Annotated[
+    Annotated[EventRequest, Tag("act")] | Annotated[EpcisRequest, Tag("epcis")], Discriminator(_form)
+]
+
+
 @router.post("/events")
 def post_one_event(
-    request: EventRequest,
+    request: Posted,
     services: TheServices,
     registry: TheRegistry,
     caller: TheCaller,
     response: Response,
 ) -> Document:
-    """An act at the door: put in, take out, move, receive, hand over. It has happened: its time is past."""
+    """An act at the door (put in, take out, move, receive, hand over), or EPCIS events, each once by its
+    hash. What is told has happened: its time is past.
+    """
+    if isinstance(request, EpcisRequest):
+        items, made = post_epcis(registry, caller.name, request)
+        status_of(response, made=made)
+        return {"items": items, "next": None}
     if ns_of(request.time) > services.now_ns() + AHEAD_NS_MAX:
         raise unusable(
             f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened"
@@ -174,6 +194,10 @@ def events(
             },
         )
         for row in registry.journal.rows(upto=known.journal, kinds=(RowKind.EVENT,))
+    ]
+    posted += [
+        (row.known_at_ns, epcis_document(row))
+        for row in registry.journal.rows(upto=known.journal, kinds=(RowKind.CUSTODY,))
     ]
     both = [document for _, document in sorted((*told, *posted), key=lambda pair: pair[0])]
     wanted = [document for document in both if kind is None or document["kind"] == kind]

@@ -89,6 +89,7 @@ class ScanAct:
     actor: str = ""
     note: str = ""
     node: str = ""
+    party: str = ""
 
     @property
     def valid_ns(self) -> int:
@@ -132,4 +133,5 @@ def scan_act(event: ScanEvent, *, ledger: int, known_ns: int, node: str, index: 
         actor=event.actor,
         note=event.note,
         node=node,
+        party=str(getattr(event, "party", "")),
     )

@@ -1,0 +1,1 @@
+"""Custody: EPCIS events, their hash, and who had a batch when. Pure."""
