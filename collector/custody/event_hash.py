@@ -23,7 +23,8 @@ _ORDER: Final = (
     "eventTime", "eventTimeZoneOffset", "certificationInfo", "epcList", "parentID", "inputEPCList",
     "childEPCs", "quantityList", "childQuantityList", "inputQuantityList", "outputEPCList",
     "outputQuantityList", "action", "transformationID", "bizStep", "disposition", "persistentDisposition",
-    "readPoint", "bizLocation", "bizTransactionList", "destinationList", "sourceList", "sensorElementList", "ilmd",
+    "readPoint", "bizLocation", "bizTransactionList", "destinationList", "sourceList",
+    "sensorElementList", "ilmd",
 )  # fmt: skip
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "persistentDisposition": ("set", "unset"),
