@@ -61,6 +61,11 @@ def _table(connection: apsw.Connection, table: str) -> Difference | None:
     return Difference(table=table, only_old=counts[0], only_new=counts[1], examples=tuple(examples))
 
 
+def damaged(folder: Path) -> Difference:
+    """Chunks that cannot be read, in this folder: the ledger answered in their place."""
+    return Difference(table=READINGS, only_old=0, only_new=0, examples=(f"damaged chunks in {folder}",))
+
+
 def answers(old: ReadingStore, new: ReadingStore) -> Difference | None:
     """Every reading of every point, window by window, both ways."""
     before, now = ({one.point for one in store.points()} for store in (old, new))

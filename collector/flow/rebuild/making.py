@@ -26,7 +26,7 @@ from collector.flow.project import Projector, follows
 from collector.flow.rebuild import compare
 from collector.flow.rebuild.compare import Difference
 from collector.registry.journal import Journal
-from collector.store.chunks.file import CHUNKS_NAME, ChunkReading, sealed_for
+from collector.store.chunks.file import CHUNKS_NAME, ChunkReading, is_condemned, sealed_for
 from collector.store.chunks.pack import PieceError
 from collector.store.chunks.readings import ChunkReadings
 from collector.store.chunks.seal import Sealer
@@ -257,6 +257,7 @@ def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
             with _readings(old, ledger) as before, _readings(new, ledger) as now:
                 different = compare.answers(before, now)
             found += [different] if different else []
+        found += [compare.damaged(one) for one in (old, new) if is_condemned(one / CHUNKS_NAME)]
     except (apsw.Error, OSError, PieceError) as error:
         log.warning("the old files cannot be read", error=repr(error))
         return _Found(old=f"it cannot be read: {error}", worth_keeping=True)
@@ -288,7 +289,7 @@ def _swap(data_dir: Path, draft: Path, *, keep_old: bool) -> Path | None:
     kept: Path | None = None
     for new in sorted(draft.glob("*.db")):
         old = data_dir / new.name
-        beside = [data_dir / (new.name + suffix) for suffix in ("", "-wal", "-shm")]
+        beside = [data_dir / (new.name + suffix) for suffix in ("", "-wal", "-shm", "-damaged")]
         if keep_old and old.exists():
             kept = kept or _aside(data_dir)
             for path in beside:

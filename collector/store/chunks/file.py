@@ -110,7 +110,7 @@ def open_for(path: Path, *, ledger_id: str, last_id: int) -> apsw.Connection:
 
 def sealed_for(path: Path, *, ledger_id: str, last_id: int) -> bool:
     """Whether an existing file would be gone on with, and not made anew."""
-    connection = _opened(path) if path.is_file() else None
+    connection = _opened(path) if path.is_file() and not is_condemned(path) else None
     if connection is None:
         return False
     try:
