@@ -179,3 +179,17 @@ def test_a_segment_found_wrong_after_it_was_sent_is_taken_back(site: Site, influ
     site.drain(copier)
     assert [row[1] for row in influx.rows("SELECT value FROM readings")] == [1.0, 2.0]
     assert copier.cursor == stores.ledger.last_id()
+
+
+def test_names_of_every_sort_come_back_as_they_were(site: Site, influx: Influx) -> None:
+    names = ["a,b =c", "x\\y", 'say "no"', "größe/°C", "'quoted'", "=", "a\\\\b"]
+    site.born(*(metric(name, alias) for alias, name in enumerate(names, 1)))
+    site.take([one for alias in range(1, len(names) + 1) for one in numbers(alias, T0_MS, [float(alias)])])
+    copier = site.copier(influx.sink)
+    site.drain(copier)
+    assert copier.refusals(limit=5) == []
+    found = {
+        one["tags"]["point"]: one["values"][0][1]
+        for one in influx.ql('SELECT value FROM readings GROUP BY "point"')
+    }
+    assert found == {name: float(alias) for alias, name in enumerate(names, 1)}
