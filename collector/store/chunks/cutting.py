@@ -43,6 +43,8 @@ def columns_of(rows: Rows) -> Iterator[tuple[RowPoint, Columns]]:
     few = len(rows.points) <= 1 << 16  # a stable sort of 16-bit keys is a radix sort
     order = np.argsort(rows.point.astype(np.uint16) if few else rows.point, kind="stable")
     point = rows.point[order]
+    seen = rows.seen[order]
+    on_time = np.array_equal(rows.seen, rows.entry)
     everything = Columns(
         time_ms=rows.time_ms[order],
         form=rows.form[order],
@@ -52,8 +54,8 @@ def columns_of(rows: Rows) -> Iterator[tuple[RowPoint, Columns]]:
         epoch=rows.epoch[order],
         number=rows.number[order],
         index=rows.index[order].astype(np.int64),
-        entry=rows.entry[order],
-        seen=rows.seen[order],
+        entry=seen if on_time else rows.entry[order],
+        seen=seen,
     )
     reason = rows.reason[order]
     starts = np.flatnonzero(np.concatenate(([True], point[1:] != point[:-1]))).tolist()

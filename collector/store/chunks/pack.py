@@ -37,10 +37,11 @@ _CONSTANT, _PLAIN, _PCODEC, _RUNS, _ZSTD = range(5)
 _AUTO: Final = ChunkConfig()
 _STEPS: Final = ChunkConfig(delta_spec=DeltaSpec.try_consecutive(1), mode_spec=ModeSpec.classic())
 """For ids and numbers that rise: what auto would find, without the search."""
-_FORMS: Final[tuple[tuple[Form, Any], ...]] = (
-    *((Form.F64, np.float64), (Form.I64, np.int64), (Form.U64, np.uint64)),
-    *((Form.BOOL, np.uint16), (Form.STRING, np.uint32)),
+_FORMS: Final[tuple[tuple[int, Any], ...]] = (
+    *((int(Form.F64), np.float64), (int(Form.I64), np.int64), (int(Form.U64), np.uint64)),
+    *((int(Form.BOOL), np.uint16), (int(Form.STRING), np.uint32)),
 )
+_NONE: Final = int(Form.NONE)
 
 
 class PieceError(Exception):
@@ -69,7 +70,7 @@ def pack(columns: Columns) -> bytes:
 def _numbers(column: NDArray[Any], config: ChunkConfig = _AUTO) -> bytes:
     n = len(column)
     bits = column.view(np.uint64) if column.dtype == np.float64 else column  # 0.0 and -0.0 are not the same
-    if n and (bits == bits[0]).all():
+    if n and bits[0] == bits[-1] and (bits == bits[0]).all():
         return _SECTION.pack(_CONSTANT, n, column.itemsize) + column[:1].tobytes()
     if n <= PLAIN_MAX:
         return _SECTION.pack(_PLAIN, n, column.nbytes) + column.tobytes()
@@ -86,6 +87,8 @@ def _text(data: bytes) -> bytes:
 
 def _runs(column: NDArray[Any]) -> bytes:
     """The values and the lengths of the column's runs."""
+    if (column == column[0]).all():
+        return _numbers(column)
     starts = _run_starts(column)
     if len(starts) == 1:
         return _numbers(column)
@@ -95,7 +98,7 @@ def _runs(column: NDArray[Any]) -> bytes:
 
 def _values(columns: Columns) -> Iterator[bytes]:
     """The values of each form that there is, in the order of forms."""
-    first = columns.form[0]
+    first = int(columns.form[0])
     one = bool((columns.form == first).all())
     for form, dtype in _FORMS:
         if one and form != first:
@@ -109,7 +112,8 @@ def _values(columns: Columns) -> Iterator[bytes]:
 
 def _came(columns: Columns) -> Iterator[bytes]:
     """Who brought the readings, in runs: a segment's readings have one entry, epoch and number."""
-    starts = _run_starts(columns.entry, columns.seen, columns.epoch, columns.number)
+    late = columns.entry is not columns.seen
+    starts = _run_starts(columns.entry, *((columns.seen,) if late else ()), columns.epoch, columns.number)
     entry = columns.entry[starts]
     yield _numbers(_lengths(starts, len(columns)))
     yield _numbers(entry, _STEPS)
@@ -137,7 +141,7 @@ def unpack(data: bytes) -> Columns:
     """The columns of a piece. Raises PieceError."""
     try:
         return _unpack(data)
-    except (struct.error, ValueError, TypeError, IndexError, RuntimeError, zstandard.ZstdError) as error:
+    except (struct.error, ValueError, TypeError, LookupError, RuntimeError, zstandard.ZstdError) as error:
         raise PieceError(f"a piece cannot be read: {error}") from error
 
 
@@ -183,9 +187,9 @@ def _unpack(data: bytes) -> Columns:
 
 def _bits(sections: _Sections, form: NDArray[np.uint8]) -> NDArray[np.uint64]:
     dtypes = dict(_FORMS)
-    first = Form(int(form[0]))
+    first = int(form[0])
     if (form == first).all():
-        if first is Form.NONE:
+        if first == _NONE:
             return np.zeros(len(form), np.uint64)
         return _as_bits(sections.numbers(dtypes[first]))
     bits = np.zeros(len(form), np.uint64)
