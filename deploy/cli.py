@@ -16,13 +16,13 @@ from typing import Annotated, Final
 import typer
 
 from deploy import answers, logs
+from deploy.import_commands import bring
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 edge = typer.Typer(no_args_is_help=True, help="The sensing half of a gateway.")
 collector = typer.Typer(no_args_is_help=True, help="The central side.")
 batch = typer.Typer(no_args_is_help=True, help="Batches, asked from a running collector.")
 broker = typer.Typer(no_args_is_help=True, help="Access rules and certificates of the MQTT broker.")
-bring = typer.Typer(no_args_is_help=True, help="Logger uploads, scan lists, tag lists, link lists.")
 _NAMED = ((edge, "edge"), (collector, "collector"), (broker, "broker"), (batch, "batch"), (bring, "import"))
 for _group, _name in _NAMED:
     app.add_typer(_group, name=_name)
@@ -473,8 +473,6 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
 
 _later(edge, "detect", "Run the detectors over a log")
 _later(batch, "record", "The environmental record")
-for _what in ("readings", "events", "tags", "links"):
-    _later(bring, _what, f"Import {_what} from a file")
 _later(app, "sim", "The simulated site alone")
 _later(app, "verify", "Check a batch record offline")
 
