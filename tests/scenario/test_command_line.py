@@ -104,7 +104,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "edge detect log.csv --json",
         "batch record B-1",
         "batch history B-1 --format parquet",
-        "import readings f.csv --dry-run",
+        "import tags f.csv",
         "sim --site s.toml",
         "verify r.json",
     ],
