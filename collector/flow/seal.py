@@ -48,21 +48,26 @@ class Sealing:
         """Follow until `stop`; the round in hand is finished."""
         stopping = asyncio.ensure_future(stop.wait())
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + AGE_S_MAX
+        due_s: float | None = None
+        """When what waits has waited long enough; None while nothing waits."""
         try:
             while not stop.is_set():
                 self._wake.clear()
                 try:
-                    waiting = await loop.run_in_executor(self._executor, self._work, loop.time() >= due_s)
+                    due, before = due_s is not None and loop.time() >= due_s, self.cursor
+                    waiting = await loop.run_in_executor(self._executor, self._work, due, stop)
                 except Exception as error:  # whatever it is, readings are answered from the ledger meanwhile
                     log.warning("sealing failed, trying again", error=repr(error))
                     self._live.seal_fault = f"readings cannot be sealed: {error}"
                     await asyncio.wait((stopping,), timeout=RETRY_S)
                     continue
                 self._live.seal_fault = ""
-                if waiting == 0:
+                if not waiting:
+                    due_s = None
+                elif due_s is None or self.cursor != before:
                     due_s = loop.time() + AGE_S_MAX
-                await self._pause(stopping, timeout_s=max(0.0, due_s - loop.time()) if waiting else None)
+                left_s = None if due_s is None else max(0.0, due_s - loop.time())
+                await self._pause(stopping, timeout_s=left_s)
         finally:
             stopping.cancel()
             await asyncio.to_thread(self._executor.shutdown)
@@ -74,15 +79,17 @@ class Sealing:
         await asyncio.wait((waking, stopping), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         waking.cancel()
 
-    def _work(self, due: bool) -> int:  # noqa: FBT001 (called by an executor, which takes no names)
-        """Seal what is a round's worth, or everything that is due; how many entries wait still."""
+    def _work(self, due: bool, stop: asyncio.Event) -> int:  # noqa: FBT001 (an executor takes no names)
+        """Seal what is a round's worth, or everything that is due; how many entries wait still. A backlog
+        does not hold up the end: what is left is sealed at the next start.
+        """
         sealer = self._sealer
-        while (waiting := sealer.waiting()) and (due or waiting >= ENTRIES_MIN):
+        while (waiting := sealer.waiting()) and (due or waiting >= ENTRIES_MIN) and not stop.is_set():
             sealed = sealer.step()
             self._live.tallies[Tally.SEALED] += sealed.entries
             self._live.tallies[Tally.READINGS_SEALED] += sealed.readings
             self._live.sealed_upto = sealed.cursor
             due = False
-        while sealer.untidy:
-            sealer.tidy()
+            while sealer.untidy and not stop.is_set():
+                sealer.tidy()
         return waiting

@@ -186,8 +186,6 @@ async def test_a_round_begins_with_enough_entries_or_after_a_while(
     monkeypatch.setattr(task, "AGE_S_MAX", 0.05)
     fill(stores, 1, gateway=gateway, from_ms=T0_MS + HOUR_MS)
     sealing.wake()
-    monkeypatch.setattr(task, "ENTRIES_MIN", 1)
-    sealing.wake()
     await until(lambda: sealing.cursor == 18)
     stop.set()
     await running
