@@ -35,6 +35,7 @@ TOKEN_VARIABLE: Final = "TELOMERE_SERVICE_TOKEN"  # noqa: S105 - a variable's na
 PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/inbox.js": ("inbox.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }

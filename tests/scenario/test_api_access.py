@@ -17,7 +17,7 @@ from collector.store.readings import PointInfo
 from collector.store.served import LedgerReadings
 from tests.apis import FREEZER, PASSWORD, Api, api_running
 
-LAST_KNOWN_PUBLIC = {"/", "/app.js", "/style.css", "/favicon.svg", "/healthz", "/readyz"}
+LAST_KNOWN_PUBLIC = {"/", "/app.js", "/inbox.js", "/style.css", "/favicon.svg", "/healthz", "/readyz"}
 
 
 @pytest_asyncio.fixture
