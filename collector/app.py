@@ -31,6 +31,7 @@ from collector.flow.seal import Sealing
 from collector.flow.sinks import SinkTask
 from collector.identity.facts import Facts
 from collector.identity.ids import Position as KnownPosition
+from collector.ingest.brake import Brake
 from collector.ingest.commit import Batch, Committer
 from collector.ingest.order import SequencedSorter
 from collector.ingest.receipts import ReceiptTracker
@@ -165,6 +166,7 @@ class Collector:
             live=live,
             on_batch=lambda batch: _committed(batch, session, follow),
             on_ledger_state=session.ledger_state_changed,
+            brake=Brake(ledger=ledger, live=live, shown=lambda: follow.cursor),
         )
         session.attach(committer)
         archiving = self._archiving(ledger, sealing, live)

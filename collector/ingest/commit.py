@@ -16,6 +16,7 @@ from typing import Final, Literal
 import apsw
 import structlog
 
+from collector.ingest.brake import Brake
 from collector.ingest.sort import Arrival, Sorted, Sorter
 from collector.store.decoded import SegmentCache
 from collector.store.ledger import Committed, Ledger
@@ -62,7 +63,9 @@ class Committer:
         live: LiveBoard,
         on_batch: Callable[[Batch], None],
         on_ledger_state: Callable[[], None],
+        brake: Brake | None = None,
     ) -> None:
+        self._brake = brake
         self._ledger = ledger
         self._cache = cache
         self._sorter = sorter
@@ -106,6 +109,8 @@ class Committer:
                         return
                     await self._sleep(stopping)
                     continue
+                if self._brake is not None:
+                    await self._brake.released(stopping)
                 batch = await self._commit(self._take())
                 if batch is not None:
                     self._on_batch(batch)

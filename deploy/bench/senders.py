@@ -28,8 +28,8 @@ from gateway.uplink.messages import Births, DeviceBirths
 POINTS: Final = 10
 PERIOD_MS: Final = 100
 APPEND_SEGMENTS: Final = 64
-PACE: Final = 100_000_000.0
-"""Readings a second of one gateway: as good as no limit."""
+BACKLOG_PER_S: Final = 100_000_000
+"""As good as no limit."""
 TELL_S: Final = 0.2
 END_S: Final = 5.0
 
@@ -70,14 +70,14 @@ def _births(aliases: dict[PointBinding, int]) -> Births:
     return Births(agent_version="bench", config_hash="-", limits_hash="-", devices=(device,))
 
 
-async def send(folder: Path, broker: str, *, nodes: list[str], segments: int, pace: int) -> None:
+async def send(folder: Path, broker: str, *, nodes: list[str], segments: int) -> None:
     """Fill, wait for the first word, drain until the second one (or the end of standard input)."""
     began = time.monotonic()
     stores = [fill(folder / node / "outbox.db", segments=segments, seed=hash_of(node)) for node in nodes]
     _tell(filled=sum(store.status().depth_readings for store, _ in stores), seconds=time.monotonic() - began)
     if not await asyncio.to_thread(sys.stdin.readline):
         return
-    config = UplinkConfig(broker=broker, backlog_readings_per_s_max=pace)
+    config = UplinkConfig(broker=broker, backlog_readings_per_s_max=BACKLOG_PER_S)
     stop = asyncio.Event()
     uplinks = [
         Uplink(config=config, group=walks.GROUP, node=node, outbox=store, births=partial(_births, aliases))
@@ -114,9 +114,7 @@ class Sender:
     told: list[Told] = field(default_factory=list)
 
     @classmethod
-    async def start(
-        cls, folder: Path, broker: str, *, nodes: list[str], segments: int, pace: float
-    ) -> Sender:
+    async def start(cls, folder: Path, broker: str, *, nodes: list[str], segments: int) -> Sender:
         """It begins to fill at once."""
         words = [
             "--nodes",
@@ -125,8 +123,6 @@ class Sender:
             broker,
             "--folder",
             str(folder),
-            "--pace",
-            str(round(pace)),
         ]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "deploy.bench.senders", *words, "--segments", str(segments)),
@@ -190,13 +186,13 @@ class Sender:
 
 
 async def start_all(
-    folder: Path, broker: str, *, nodes: list[str], readings: int, processes: int, pace: float = PACE
+    folder: Path, broker: str, *, nodes: list[str], readings: int, processes: int
 ) -> list[Sender]:
     """These gateways in so many processes, with so many readings altogether; returns when all are full."""
     segments = max(1, readings // len(nodes) // walks.READINGS_PER_SEGMENT)
     share = -(-len(nodes) // processes)
     senders = [
-        await Sender.start(folder, broker, nodes=nodes[at : at + share], segments=segments, pace=pace)
+        await Sender.start(folder, broker, nodes=nodes[at : at + share], segments=segments)
         for at in range(0, len(nodes), share)
     ]
     await asyncio.gather(*(sender.filled() for sender in senders))
@@ -207,13 +203,11 @@ def main() -> int:
     """The command line of one process of gateways."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
-    for name in ("--nodes", "--broker", "--segments", "--pace"):
+    for name in ("--nodes", "--broker", "--segments"):
         parser.add_argument(name, required=True)
     options = parser.parse_args()
     nodes = options.nodes.split(",")
-    work = send(
-        options.folder, options.broker, nodes=nodes, segments=int(options.segments), pace=int(options.pace)
-    )
+    work = send(options.folder, options.broker, nodes=nodes, segments=int(options.segments))
     asyncio.run(work)
     return 0
 
