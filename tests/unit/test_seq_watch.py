@@ -6,6 +6,7 @@ import pytest
 
 from collector.ingest import order
 from collector.ingest.order import SeqWatch
+from collector.ingest.rebirth import ASKED_MAX, PENDING_S, RebirthGate
 from gateway.contract.topics import Message
 
 NODE = ("g", "n")
@@ -76,3 +77,22 @@ def test_of_too_many_names_the_longest_silent_begins_where_it_is(monkeypatch: py
     assert list(watch._nodes) == [("g", "a"), ("g", "d"), ("g", "e")]
     watch.heard(("g", "b"), Message.DDATA, 77, now=1.0)
     assert watch.next_due() is None
+
+
+def test_births_that_do_not_come_are_asked_for_again_without_further_data() -> None:
+    gate = RebirthGate()
+    gate.want(NODE, now=0.0)
+    assert gate.due(0.0) == [NODE]
+    assert gate.next_due(1.0) == PENDING_S
+    assert gate.due(1.0) == []
+    asked = [gate.due(turn * PENDING_S) for turn in range(1, 20)]
+    assert asked.count([NODE]) == ASKED_MAX - 1
+    assert (gate.next_due(1e6), gate.pending, gate.asked) == (None, {}, {})
+
+
+def test_a_node_whose_births_came_is_not_asked_again() -> None:
+    gate = RebirthGate()
+    gate.want(NODE, now=0.0)
+    gate.due(0.0)
+    gate.born(NODE)
+    assert (gate.next_due(1.0), gate.due(1e3)) == (None, [])
