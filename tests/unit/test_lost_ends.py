@@ -72,6 +72,16 @@ def test_a_ledger_that_lost_its_end_is_another_one_and_says_which_positions_are_
     assert home.run(8, 9) == second, "once a loss"
 
 
+def test_a_file_that_lost_even_its_new_id_is_another_ledger_again(home: Home) -> None:
+    first = home.run(1, 10)
+    kept = home.path.read_bytes()
+    home.cut(7)
+    second = home.run(8, 8)
+    home.path.write_bytes(kept)
+    third = home.run(11, 11)
+    assert len({first, second, third}) == 3
+
+
 def test_ids_that_were_given_again_unnoticed_are_noticed_by_their_known_time(home: Home) -> None:
     first = home.run(1, 10)
     anchor = home.path.with_suffix(".anchor")

@@ -37,8 +37,12 @@ class Cut:
     found_ns: int
 
 
-def mend(connection: apsw.Connection, seen: Iterable[End], *, now_ns: int) -> tuple[str, int]:
+def mend(
+    connection: apsw.Connection, seen: Iterable[End], *, anchor: End | None, now_ns: int
+) -> tuple[str, int]:
     """The ledger's id, a new one when it lacks what was seen of it; and the floor of its known time.
+
+    An anchor of another id beside a ledger with entries: the file lost even that it had got a new id.
 
     One look by key an end: the start does not grow with the ledger.
     """
@@ -47,13 +51,18 @@ def mend(connection: apsw.Connection, seen: Iterable[End], *, now_ns: int) -> tu
     assert row is not None and last is not None, "the file was made with an id"  # noqa: PT018 (one fact)
     ledger, last_id = str(row[0]), int(last[0])
     ends = [end for end in seen if end.original == ledger]
+    stranger = anchor if anchor is not None and anchor.original != ledger and last_id else None
+    if anchor is not None:
+        ends.append(anchor)
     floor_ns = max((end.floor_ns for end in ends), default=0)
-    lost = [end for end in ends if not _holds(connection, end)]
+    lost = [
+        end for end in ends if end is stranger or (end.original == ledger and not _holds(connection, end))
+    ]
     if not lost:
         return ledger, floor_ns
     reached = max(end.id for end in lost)
     # where it still has so many entries, their ids were given again before: no position is sure
-    last_sure = last_id if reached > last_id else 0
+    last_sure = last_id if reached > last_id and stranger is None else 0
     cut = Cut(original="ledger", ledger=ledger, last=last_sure, seen=reached, at=last_id, found_ns=now_ns)
     new = secrets.token_hex(8)
     noted = query_one(connection, "SELECT value FROM meta WHERE key = ?", (KEY,))

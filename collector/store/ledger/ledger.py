@@ -61,8 +61,9 @@ class Ledger(LedgerReading):
                 "INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),)
             )
         self._anchor = Anchor(path.with_suffix(".anchor"))
-        known = [end for end in (self._anchor.read(), seen) if end is not None]
-        self.id, floor_ns = cuts.mend(self._connection, known, now_ns=now_ns())
+        self.id, floor_ns = cuts.mend(
+            self._connection, [] if seen is None else [seen], anchor=self._anchor.read(), now_ns=now_ns()
+        )
         meta: dict[str, str] = dict(query(self._connection, "SELECT key, value FROM meta"))
         row = query_one(self._connection, "SELECT id, known_at FROM entry ORDER BY id DESC LIMIT 1")
         self._last_id, self._last_known_ns = (int(row[0]), int(row[1])) if row else (0, 0)
