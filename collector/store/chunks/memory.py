@@ -11,8 +11,10 @@ import ctypes
 from contextlib import suppress
 from typing import Final
 
-KEPT_BYTES: Final = 32 * 1024 * 1024
-"""Freed memory that a thread's arena keeps: a read of some days."""
+BLOCK_BYTES: Final = 32 * 1024 * 1024
+"""Blocks up to this size come from a thread's arena: a read of some days. glibc takes no more."""
+KEPT_BYTES: Final = 256 * 1024 * 1024
+"""Freed memory that an arena keeps: more than the rounds of a flood of backlog take and free again."""
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
@@ -21,5 +23,5 @@ def keep_freed() -> None:
     """Let this process keep so much of what it frees."""
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, BLOCK_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
