@@ -80,7 +80,7 @@ def _identity(history: Document) -> Answer:
     if failed:
         return failed
     batch = history["batch"]
-    missing = [f"no {name} is registered" for name in ("coi", "donations") if not batch.get(name)]
+    missing = [f"no {key} registered" for key in ("coi", "donations") if not batch.get(key)]
     if missing:
         return Result.INDETERMINATE, missing
     return Result.PASS, [f"coi {batch['coi']['scheme']} {batch['coi']['value']}", *batch["donations"]]

@@ -301,11 +301,8 @@ function act(label, path, extra = {}) {
   } } }, label);
 }
 function acts(item) {
-  const buttons = [];
-  if (state.rights.includes("sign")) {
-    buttons.push(act("Resolve", `/exceptions/${encodeURIComponent(item.id)}/resolution`, { disposition: "not_a_fault" }));
-  }
-  return el("span", { class: "ranges" }, ...buttons);
+  return el("span", { class: "ranges" },
+    act("Resolve", `/exceptions/${encodeURIComponent(item.id)}/resolution`, { disposition: "not_a_fault" }));
 }
 function waiting(legs) {
   // A leg or a point whose link is provisional waits for another person than the one who stated it.
@@ -317,21 +314,27 @@ function waiting(legs) {
     }
   }
   const may = state.rights.includes("confirm");
-  return table(["What", "From", "Link", "Decide"], [...rows].map(([link, [what, from]]) => [what, from, link, el("span", { class: "ranges" },
-    ...(may ? [act("Confirm", `/links/${encodeURIComponent(link)}/confirmation`), act("Reject", `/links/${encodeURIComponent(link)}/rejection`)] : []))]),
-  "Nothing waits for a second person.");
+  const drawn = (some) => table(["What", "From", "Link", ...(may ? ["Decide"] : [])], some.map(([link, [what, from]]) => [
+    what, whole(from), link, ...(may ? [el("span", { class: "ranges" }, act("Confirm", `/links/${encodeURIComponent(link)}/confirmation`),
+      act("Reject", `/links/${encodeURIComponent(link)}/rejection`))] : [])]), "Nothing waits for a second person.");
+  // A site's first links are many; where the batch was comes first, what watched it is one click away.
+  const stays = [...rows].filter(([, [what]]) => !what.includes("/")), points = [...rows].filter(([, [what]]) => what.includes("/"));
+  if (rows.size <= 4) return [drawn([...rows])];
+  return [...(stays.length ? [drawn(stays)] : []), ...(points.length ? [el("details", { "data-name": "points" }, el("summary", {},
+    `${points.length} links of points`), drawn(points))] : [])];
 }
 function drawGate(gate) {
   const words = { pass: "pass", fail: "▲ fail", indeterminate: "◆ indeterminate" };
-  return el("details", {}, el("summary", {}, `Readiness for release: ${gate.verdict.replaceAll("_", " ")}`),
+  return el("details", { "data-name": "gate" }, el("summary", {}, `Readiness for release: ${gate.verdict.replaceAll("_", " ")}`),
     table(["Check", "Result", "Evidence"], gate.checks.map((check) => [
-      `${check.id} ${check.what}`, words[check.result], check.evidence.join("; ").replaceAll("_", " ") || "–"]), ""));
+      `${check.id} ${check.what}`, whole(words[check.result]), check.evidence.join("; ").replaceAll("_", " ") || "–"]), ""));
 }
 function drawBatch(history, gate) {
   const { legs, coverage, excursions, exceptions } = history;
   const batch = history.batch || state.batches.find((item) => item.id === state.batch) || {};
   const open = exceptions.filter((item) => item.state !== "resolved");
-  const kept = $("batch").querySelector("details")?.open;
+  const sign = state.rights.includes("sign");
+  const kept = [...$("batch").querySelectorAll("details[open]")].map((one) => one.dataset.name);
   $("batch").replaceChildren(
     el("dl", { class: "strip" },
       entry("Batch", batch.issuer ?? "", " ", whole(batch.number ?? state.batch)),
@@ -341,18 +344,18 @@ function drawBatch(history, gate) {
       entry("Known at", history.known?.time ? when(history.known.time) : "–", " ", history.known ? whole(`(${history.known.token})`) : "")),
     el("h3", {}, "Where it was"), lanes(legs, excursions, history.known?.time),
     el("h3", {}, "Coverage"), ...coverBars(legs, coverage),
-    el("h3", {}, "To be confirmed"), waiting(legs),
-    el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened", "Due", "Decide"], open.map((item) => [
-      mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", when(item.opened, "short"),
-      item.due ? when(item.due, "short") : "–", acts(item)]), "Nothing is open."),
+    el("h3", {}, "To be confirmed"), ...waiting(legs),
+    el("h3", {}, "Exceptions"), table(["Kind", "Subject", "What to do", "Opened", "Due", ...(sign ? ["Decide"] : [])], open.map((item) => [
+      mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", whole(when(item.opened, "short")),
+      item.due ? whole(when(item.due, "short")) : "–", ...(sign ? [acts(item)] : [])]), "Nothing is open."),
     drawGate(gate),
     el("h3", {}, "Excursions"), table(["Point", "Limit", "From", "To", "Duration", "Peak"], excursions.map((item) => [
-      item.point.split("/").slice(2).join("/"), mark(`${item.side} ${item.rule.replace("rule:", "")}`), when(item.from, "short"),
-      item.to ? when(item.to, "short") : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`]), "None found by the rules in force."),
+      item.point.split("/").slice(2).join("/"), mark(`${item.side} ${item.rule.replace("rule:", "")}`), whole(when(item.from, "short")),
+      item.to ? whole(when(item.to, "short")) : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`]), "None found by the rules in force."),
     ...history.budgets.map((one) => el("p", { class: "note" },
       `Budget ${one.id}: ${span(one.drawn_s)} drawn of ${span(one.max_total_s)}${one.kept ? "" : ` ▲ ${one.faults.join("; ")}`}`)),
     el("p", { class: "note" }, history.not_built?.length ? `Not built yet: ${history.not_built.join(", ")}.` : ""));
-  if (kept) $("batch").querySelector("details").open = true;
+  for (const one of $("batch").querySelectorAll("details")) one.open = kept.includes(one.dataset.name);
 }
 const entry = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
 const whole = (text) => el("span", { class: "word" }, text);
