@@ -339,7 +339,10 @@ def collector_rebuild(*, config: Config, as_json: Json = False) -> None:
 
 Url = Annotated[str, typer.Option(envvar="TELOMERE_URL", help="The collector.")]
 Token = Annotated[str, typer.Option(envvar="TELOMERE_TOKEN", help="Bearer token.", show_default=False)]
-As = Annotated[Format | None, typer.Option("--format", help="Instead of text for people; parquet, pdf and epcis are not built yet.")]
+As = Annotated[
+    Format | None,
+    typer.Option("--format", help="Instead of text for people; parquet, pdf and epcis are not built yet."),
+]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file instead of stdout.")]
 Known = Annotated[
     str | None, typer.Option("--as-known-at", metavar="T", help="A position (L12.J3) or an RFC 3339 time.")
