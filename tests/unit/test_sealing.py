@@ -15,8 +15,9 @@ from collector.flow.seal import Sealing
 from collector.store.chunks import merge
 from collector.store.chunks.file import CHUNKS_NAME, Place
 from collector.store.chunks.grid import Grid, grid_of
+from collector.store.chunks.pack import unpack
 from collector.store.live import LiveBoard, Tally
-from gateway.contract.reading import PointName
+from gateway.contract.reading import Kind, PointName, Reading
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.sealed import SealedStores
 
@@ -108,6 +109,26 @@ def test_a_cell_that_its_point_has_left_becomes_one_piece(stores: SealedStores) 
     assert pieces(stores) == [120, 10, 20], "what is late is a piece of its own size"
     mine = stores.sealed.read(POINT, from_ns=None, to_ns=None)
     assert list(mine.rows()) == list(stores.readings.read(POINT, from_ns=None, to_ns=None).rows())
+
+
+def test_a_round_with_more_texts_than_a_piece_has_readings_keeps_each(stores: SealedStores) -> None:
+    n, segment = 70_000, 1_000
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1, kind=Kind.STRING)]))
+    for start in range(0, n, segment):
+        texts = [f"code {at}" for at in range(start, start + segment)]
+        rows = [
+            Reading(time_ms=T0_MS + start + at, kind=Kind.STRING, value=text, key=1)
+            for at, text in enumerate(texts)
+        ]
+        stores.take(gateway.data(gateway.make(BR, rows)))
+    stores.project()
+    stores.seal()
+    found = stores.sealed.read(POINT, from_ns=None, to_ns=None)
+    assert [found.strings[at] for at in found.bits.tolist()] == [f"code {at}" for at in range(n)]
+    places = stores.chunks.data(POINT, low_ms=0, high_ms=1 << 50, upto=1 << 60)
+    held = [len(set(unpack(data).strings)) for data in places.contents]
+    assert held == [place.n for place in places.places], "each piece has its own texts and no others"
 
 
 def test_a_file_of_another_ledger_is_made_anew(stores: SealedStores) -> None:

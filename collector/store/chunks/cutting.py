@@ -7,7 +7,7 @@ know files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -66,8 +66,8 @@ def columns_of(rows: Rows) -> Iterator[tuple[RowPoint, Columns]]:
 
 def _with_texts(part: Columns, reason: NDArray[np.int32], rows: Rows) -> Columns:
     """The texts that occur here, numbered anew."""
-    reasons, reason16 = _used(reason, rows.reasons)
-    epochs, epoch16 = _used(part.epoch, rows.epochs)
+    reasons, reason_at = _used(reason, rows.reasons)
+    epochs, epoch_at = _used(part.epoch, rows.epochs)
     strings: tuple[str, ...] = ()
     bits = part.bits
     text = part.form == Form.STRING
@@ -79,8 +79,8 @@ def _with_texts(part: Columns, reason: NDArray[np.int32], rows: Rows) -> Columns
         form=part.form,
         bits=bits,
         quality=part.quality,
-        reason=reason16,
-        epoch=epoch16,
+        reason=reason_at.astype(np.uint16),
+        epoch=epoch_at.astype(np.uint16),
         number=part.number,
         index=part.index,
         entry=part.entry,
@@ -93,19 +93,31 @@ def _with_texts(part: Columns, reason: NDArray[np.int32], rows: Rows) -> Columns
 
 def _used(
     column: NDArray[np.int32] | NDArray[np.int64] | NDArray[np.uint16], table: tuple[str, ...]
-) -> tuple[tuple[str, ...], NDArray[np.uint16]]:
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The texts that a column uses, and their new numbers: of strings there may be any number."""
     first = int(column[0])
     if (column == first).all():
-        return (table[first],), np.zeros(len(column), np.uint16)
+        return (table[first],), np.zeros(len(column), np.int64)
     used, places = np.unique(column, return_inverse=True)
-    return tuple(table[at] for at in used.tolist()), places.astype(np.uint16)
+    return tuple(table[at] for at in used.tolist()), places.astype(np.int64)
 
 
 def pieces_of(columns: Columns, grid: Grid) -> Iterator[Piece]:
     """Sorted columns of one point, cut at the edges of cells and where a piece would be too long."""
     for start, end in _cuts(columns.time_ms // grid.cell_ms):
-        part = columns if end - start == len(columns) else columns.select(slice(start, end))
-        yield piece_of(part, grid)
+        whole = end - start == len(columns)
+        yield piece_of(columns if whole else _own_strings(columns.select(slice(start, end))), grid)
+
+
+def _own_strings(columns: Columns) -> Columns:
+    """Only the strings that occur here: a piece does not keep those of its neighbours."""
+    text = columns.form == Form.STRING
+    if not columns.strings or not text.any():
+        return columns
+    bits = columns.bits.copy()
+    strings, places = _used(bits[text].astype(np.int64), columns.strings)
+    bits[text] = places
+    return replace(columns, bits=bits, strings=strings)
 
 
 def piece_of(columns: Columns, grid: Grid) -> Piece:
