@@ -22,7 +22,7 @@ import apsw
 import structlog
 
 from collector.store.archive.build import Order
-from collector.store.archive.file import PART, SUFFIX, Sealed
+from collector.store.archive.file import PART, SUFFIX, ArchiveError, Reader, Sealed
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 
@@ -79,11 +79,24 @@ def tidy(ledger: Ledger) -> None:
         if path.suffix == PART:
             path.unlink()
         elif match is not None and path.name not in named:
-            if ledger.holds_payloads(first=int(match[1]), last=int(match[2])):
+            if _is_spare(path, ledger, first=int(match[1]), last=int(match[2])):
                 log.info("an archive file that was not noted is made again", file=path.name)
                 path.unlink()
             else:
                 log.warning("an archive file that this ledger does not name is left alone", file=path.name)
+
+
+def _is_spare(path: Path, ledger: Ledger, *, first: int, last: int) -> bool:
+    """Whether this ledger made the file and holds all that is in it. One that lost its end since, or was put
+    back from a backup, has another id: the file may be the only one that has these entries still.
+    """
+    try:
+        reader = Reader.open(path)
+    except ArchiveError:
+        return False
+    reader.close()
+    mine = reader.ledger_id == ledger.id and last <= ledger.last_id()
+    return mine and ledger.holds_payloads(first=first, last=last)
 
 
 class Archiving:
@@ -109,18 +122,22 @@ class Archiving:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; a file in the making is given up."""
-        await asyncio.to_thread(tidy, self._ledger)
+        tidied = False
         while not stop.is_set():
             try:
+                if not tidied:
+                    await asyncio.to_thread(tidy, self._ledger)
+                    tidied = True
                 worked = await self._step(stop)
+                if not worked:
+                    await asyncio.to_thread(self._ledger.archive.look)
             except (apsw.Error, OSError, BuildError) as error:
                 log.warning("archiving failed, trying again", error=str(error))
                 self._live.archive_fault = f"the ledger cannot be archived: {error}"
-                worked = False
+                worked = tidied = False
             else:
                 self._live.archive_fault = ""
             if not worked and not stop.is_set():
-                await asyncio.to_thread(self._ledger.archive.look)
                 await _pause(stop, CHECK_S)
 
     async def _step(self, stop: asyncio.Event) -> bool:

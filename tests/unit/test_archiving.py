@@ -22,6 +22,7 @@ from collector.store.archive.file import ArchiveError
 from collector.store.backup import BackupError, Manifest, restore, verify
 from collector.store.ledger import Draft, EntryKind, Ledger, releasing
 from collector.store.live import LiveBoard
+from collector.store.rows import Resolver
 from gateway.contract.reading import PointName
 from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.ledgers import Stores
@@ -187,6 +188,52 @@ def test_what_a_killed_archiver_left_is_made_again_or_told(stores: Stores) -> No
     (folder / "L000000000001-000000000007.tla").write_bytes(b"of another ledger")
     tidy(ledger)
     assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_of_what_the_ledger_has_lost_is_left_alone(stores: Stores) -> None:
+    """Its last 40 entries are gone; a file that was not noted yet is all that has them."""
+    folder = stores.ledger.archive.folder
+    name = build(
+        stores.folder / "ledger.db", folder, Order(ledger_id=stores.ledger.id, first=1, last=50, previous="")
+    ).name
+    whole = (folder / name).read_bytes()
+    stores.lose_last(40)
+    tidy(stores.ledger)
+    assert (folder / name).read_bytes() == whole
+    gateway = SimGateway(node="gw-2")
+    for i in range(40):
+        stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS + i, [1.0]))))
+    tidy(stores.ledger)
+    with pytest.raises(FileExistsError, match="move it to a safe place"):
+        archive(stores, last=50)
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_bytes() == whole
+
+
+def test_a_file_that_is_put_back_is_read_without_a_restart(stores: Stores) -> None:
+    path = archive(stores, last=45)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[200] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ArchiveError):
+        stores.ledger.payloads([3])
+    path.unlink()
+    path.write_bytes(whole)
+    assert len(stores.ledger.payloads([3])) == 1
+
+
+def test_followers_wait_for_a_file_that_is_gone(stores: Stores) -> None:
+    """Its entries are not taken for ones without readings: a follower's cursor would leave them behind."""
+    path = archive(stores, last=45)
+    whole = path.read_bytes()
+    path.unlink()
+    resolver = Resolver(ledger=stores.ledger, projection=stores.projection)
+    with pytest.raises(ArchiveError, match="put the file back"):
+        resolver.rows(after=0, upto=62)
+    assert len(resolver.rows(after=45, upto=62)) == 170
+    path.write_bytes(whole)
+    assert len(resolver.rows(after=0, upto=62)) == 600
 
 
 async def test_the_task_archives_what_is_due_and_stops(

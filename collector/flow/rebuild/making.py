@@ -26,6 +26,7 @@ from collector.flow.project import Projector, follows
 from collector.flow.rebuild import compare
 from collector.flow.rebuild.compare import Difference
 from collector.registry.journal import Journal
+from collector.store.archive.file import ArchiveError
 from collector.store.chunks.file import CHUNKS_NAME, ChunkReading, is_condemned, sealed_for
 from collector.store.chunks.pack import PieceError
 from collector.store.chunks.readings import ChunkReadings
@@ -258,7 +259,7 @@ def _compare(old: Path, new: Path, ledger: Ledger) -> _Found:
                 different = compare.answers(before, now)
             found += [different] if different else []
         found += [compare.damaged(one) for one in (old, new) if is_condemned(one / CHUNKS_NAME)]
-    except (apsw.Error, OSError, PieceError) as error:
+    except (apsw.Error, OSError, PieceError, ArchiveError) as error:
         log.warning("the old files cannot be read", error=repr(error))
         return _Found(old=f"it cannot be read: {error}", worth_keeping=True)
     return _Found(compared=compared, differences=found, worth_keeping=bool(found))

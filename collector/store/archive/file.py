@@ -133,6 +133,10 @@ class Writer:
         os.fsync(self._file.fileno())
         self._file.close()
         name = name_of(self._first, self._next - 1)
+        if (self._folder / name).exists():
+            raise FileExistsError(
+                f"{self._folder / name} is there already, of another ledger: move it to a safe place"
+            )
         self._path.rename(self._folder / name)
         sync_folder(self._folder)
         return Sealed(

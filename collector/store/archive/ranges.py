@@ -108,6 +108,9 @@ class Archive:
                 self._keep(block.first, reader.payloads(block))
         except ArchiveError as error:
             self.faults[sealed.name] = str(error)
+            damaged = self._open.pop(sealed.first, None)
+            if damaged is not None:  # the file that is put back has to be opened anew
+                damaged.close()
             raise
         self._blocks.move_to_end(block.first)
         return self._blocks[block.first][0][entry_id - block.first]

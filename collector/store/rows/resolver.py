@@ -8,7 +8,7 @@ reads leaves it out by its entry. Must not know who follows. Blocking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -119,7 +119,19 @@ class Resolver:
             for after, upto in _ranges(low, high):
                 found = self._ledger.entries(after=after, limit=upto - after, upto=upto)
                 out += [entry for entry in found if entry.id in wanted]
-        return out
+        return self._not_lost(out) if any(entry.lost for entry in out) else out
+
+    def _not_lost(self, entries: Sequence[Entry]) -> list[Entry]:
+        """One whose archive file is gone must not pass for one without readings: who follows would never take
+        them. Raises ArchiveError, but for those that were skipped and told when they were projected.
+        """
+        skipped = self._projection.skipped()
+        lost = [entry.id for entry in entries if entry.lost and entry.id not in skipped]
+        found = self._ledger.payloads(lost)
+        return [
+            replace(entry, payload=found[entry.id], lost="") if entry.id in found else entry
+            for entry in entries
+        ]
 
     # --- columns ----------------------------------------------------------------------------------
 
