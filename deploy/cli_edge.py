@@ -160,6 +160,7 @@ def event(
     batch: str,
     equipment: str,
     effective: dt.datetime | None,
+    party: str,
     actor: str,
     note: str,
     json: bool,
@@ -181,6 +182,7 @@ def event(
             batch=batch,
             equipment=equipment,
             effective=effective,
+            party=party,
         )
     else:
         made = Note(id=uuid.uuid4().hex, time=now, actor=actor, note=note, batch=batch, equipment=equipment)

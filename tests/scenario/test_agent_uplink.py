@@ -156,13 +156,14 @@ async def test_births_then_data_then_an_event_from_beside(
             else:
                 assert data.block.name_of(0) == "count"
             command = ["edge", "event", "--config", str(config.path), "--json"]
-            command += ["--act", "put_in", "--batch", "B-1", "--equipment", "C-1"]
+            command += ["--act", "hand_over", "--batch", "B-1", "--equipment", "C-1", "--party", "courier 7"]
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "deploy.cli", *command, stdout=asyncio.subprocess.PIPE
             )
             printed, _ = await process.communicate()
             assert process.returncode == 0
-            assert json.loads(printed)["event"]["batch"] == "B-1"
+            told = json.loads(printed)["event"]
+            assert (told["batch"], told["party"]) == ("B-1", "courier 7")
             await host.until(_scan)
         await host.until(_of(Message.NDEATH))
     finally:
