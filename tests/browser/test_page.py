@@ -190,6 +190,31 @@ async def test_a_person_signs_in_and_sees_points_trend_and_history(api: Api) -> 
     assert unexpected(complaints) == []
 
 
+async def test_many_links_of_points_that_wait_are_one_click_away_and_stay_open(api: Api) -> None:
+    robot = api.program()
+    for name in ("door", "setpoint"):
+        body = {
+            "role": "point-equipment",
+            "subject": FREEZER.replace("temperature", name),
+            "object": "FRZ-01",
+            "from": "2026-09-01T00:00:00Z",
+            "reason": "site plan",
+        }
+        answer = await robot.post("/links", json=body)
+        assert answer.status_code == 201, answer.text
+    async with opened(PHONE) as (page, complaints):
+        await signed_in(page, api)
+        confirm = page.locator("#batch").get_by_role("button", name="Confirm")
+        await expect(confirm).to_have_count(1)
+        await page.get_by_text("3 links of points").click()
+        await expect(confirm).to_have_count(4)
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept("compared with the plan")))
+        await confirm.first.click()
+        await expect(confirm).to_have_count(3)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert unexpected(complaints) == []
+
+
 async def test_on_a_phone_nothing_scrolls_sideways(api: Api) -> None:
     async with opened(PHONE) as (page, complaints):
         await signed_in(page, api)

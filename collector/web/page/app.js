@@ -319,7 +319,7 @@ function waiting(legs) {
       act("Reject", `/links/${encodeURIComponent(link)}/rejection`))] : [])]), "Nothing waits for a second person.");
   // A site's first links are many; where the batch was comes first, what watched it is one click away.
   const stays = [...rows].filter(([, [what]]) => !what.includes("/")), points = [...rows].filter(([, [what]]) => what.includes("/"));
-  if (rows.size <= 4) return [drawn([...rows])];
+  if (rows.size <= 3) return [drawn([...rows])];
   return [...(stays.length ? [drawn(stays)] : []), ...(points.length ? [el("details", { "data-name": "points" }, el("summary", {},
     `${points.length} links of points`), drawn(points))] : [])];
 }
