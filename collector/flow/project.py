@@ -69,11 +69,25 @@ class Projector:
             raise
         except Exception as error:  # one entry that we cannot project must not stop all others: go singly
             log.warning("a batch could not be projected, going singly", after=self._cursor, error=repr(error))
-            progress = Progress(cursor=self._cursor, n=len(entries))
-            for entry in entries:
-                self._write_single(entry, progress)
+            progress = self._singly(entries)
         progress.cursor = self._cursor
-        bound_wal(self._connection, self._path)
+        try:
+            bound_wal(self._connection, self._path)
+        except apsw.Error as error:  # what was found out is committed and must be told: nobody finds it again
+            log.warning("the projection's log cannot be emptied", error=str(error))
+        return progress
+
+    def _singly(self, entries: Sequence[Entry]) -> Progress:
+        """As far as the disk takes them: what is committed is told, the others come again."""
+        progress = Progress(cursor=self._cursor, n=0)
+        for entry in entries:
+            try:
+                self._write_single(entry, progress)
+            except (apsw.Error, OSError):
+                if not progress.n:
+                    raise
+                break
+            progress.n += 1
         return progress
 
     def _entries(self, limit: int, upto: int) -> list[Entry]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 
 from collector.api.links import Acts
+from collector.flow import project
+from collector.flow.project import Projector
 from collector.flow.segments import Segments
 from collector.store.buckets import buckets_of
 from collector.store.ledger import Entry
+from collector.store.projection import Progress
 from collector.store.readings import Form
 from gateway.contract import codec
 from gateway.contract.events import EVENT_METRIC, Scan, event_text
@@ -247,6 +251,53 @@ def test_the_frontier_stays_behind_what_a_gateway_may_hold_in_memory(
     stores.take(gateway.data(gateway.make(BR, numbers(1, T0_MS, [1.0]))))
     stores.project()
     assert stores.projection.frontier_ms("zurich", "gw-1") == T0_MS + 500 - held_ms
+
+
+def wrong_in_the_middle(gateway: SimGateway) -> list[tuple[str, bytes]]:
+    """Three segments, the second with the content of the first."""
+    made = [gateway.make(BR, numbers(1, T0_MS + i * 1000, [float(i)])) for i in range(3)]
+    topic, good = gateway.data(made[1])
+    clock = codec.decode_data(good).clock_text or ""
+    wrong = codec.encode_body(segment=made[1].identity, clock=clock, block=made[0].block, time_ms=T0_MS)
+    sealed = codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)
+    return [gateway.data(made[0]), (topic, sealed), gateway.data(made[2])]
+
+
+def test_what_is_committed_is_told_though_the_disk_fills_behind_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal that is not told lets the gateway delete the only good copy."""
+    gateway = SimGateway()
+    stores.take(
+        gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]), *wrong_in_the_middle(gateway)
+    )
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(project, "bound_wal", full)
+    assert [one.refused for one in stores.project()] == [{("zurich", "gw-1", gateway.epoch, 2)}]
+
+
+def test_entries_that_went_singly_are_told_though_the_next_one_finds_the_disk_full(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = SimGateway()
+    stores.take(
+        gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]), *wrong_in_the_middle(gateway)
+    )
+    write, faults = Projector._write, [ValueError("ours"), None, None, None, None, apsw.FullError("full")]
+
+    def faulty(self: Projector, entries: Sequence[Entry], progress: Progress) -> None:
+        fault = faults.pop(0) if faults else None
+        if fault is not None:
+            raise fault
+        write(self, entries, progress)
+
+    monkeypatch.setattr(Projector, "_write", faulty)
+    told = stores.project()
+    assert [(one.cursor, one.n) for one in told] == [(4, 4), (5, 1)]
+    assert told[0].refused == {("zurich", "gw-1", gateway.epoch, 2)}
 
 
 def test_content_that_arrives_before_its_predecessor_is_checked_when_that_comes(stores: Stores) -> None:
