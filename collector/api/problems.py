@@ -23,6 +23,7 @@ from collector.identity.errors import (
     UnacceptableError,
     UnknownIdentityError,
 )
+from collector.registry.errors import RegistryError
 from collector.store.archive.file import ArchiveError
 
 log = structlog.get_logger(__name__)
@@ -119,6 +120,11 @@ async def _unavailable(_request: Request, error: Exception) -> Response:
     return document(HTTPStatus.SERVICE_UNAVAILABLE, "not readable now", str(error))
 
 
+async def _unwritten(_request: Request, error: Exception) -> Response:
+    log.error("the registry cannot be written", error=str(error))
+    return document(HTTPStatus.INSUFFICIENT_STORAGE, "not written", str(error))
+
+
 async def _fault(request: Request, error: Exception) -> Response:
     log.error("a request failed", method=request.method, path=request.url.path, error=repr(error))
     detail = "the collector failed at this request: the reason is in its log; what was committed is safe"
@@ -127,6 +133,7 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Every exception that a route may raise, as a problem document."""
+    app.add_exception_handler(RegistryError, _unwritten)
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

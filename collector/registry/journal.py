@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from collector.identity.rows import JournalRow
 from collector.registry.anchor import Anchor, End
@@ -112,23 +112,29 @@ class Journal:
     def append(
         self, *, kind: str, subject: str, body: Mapping[str, Any], actor: str, reason: str = ""
     ) -> JournalRow:
-        """Commit one row and return it with its id and known time."""
+        """Commit one row and return it with its id and known time. RegistryError when the file takes none."""
         text = canonical(body)
         with self._lock:
             last_ns = max(self._rows[-1].known_at_ns if self._rows else 0, self._asked_ns + 1)
-            with self._engine.begin() as connection:
-                known_ns = max(self._now_ns(), last_ns)
-                result = connection.execute(
-                    insert(JOURNAL).values(
-                        known_at_ns=known_ns,
-                        actor=actor,
-                        kind=str(kind),
-                        subject=subject,
-                        body=text,
-                        reason=reason,
+            try:
+                with self._engine.begin() as connection:
+                    known_ns = max(self._now_ns(), last_ns)
+                    result = connection.execute(
+                        insert(JOURNAL).values(
+                            known_at_ns=known_ns,
+                            actor=actor,
+                            kind=str(kind),
+                            subject=subject,
+                            body=text,
+                            reason=reason,
+                        )
                     )
+                    primary_key = result.inserted_primary_key
+            except DBAPIError as error:
+                msg = (
+                    f"the journal took no row: {error.orig}; nothing was written: make room"
                 )
-                primary_key = result.inserted_primary_key
+                raise RegistryError(msg) from error
             assert primary_key is not None, "an insert of one row has a key"
             row = JournalRow(
                 id=int(primary_key[0]),

@@ -9,6 +9,7 @@ import asyncio
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import structlog
 
 from collector.app import Collector
+from collector.registry.errors import RegistryError
+from collector.registry.journal import Journal
 from gateway.contract import births
 from gateway.contract.topics import state_topic
 from gateway.link.client import Heard, Link
@@ -105,6 +108,17 @@ async def test_a_collector_that_starts_on_a_full_disk_waits_for_room(
             collector.stop()
             await task
     assert len([one for one in logs if "free some space" in one["event"]]) == 1, "said once"
+
+
+def test_a_journal_on_a_full_disk_says_so_and_writes_when_there_is_room(small_disk: Path) -> None:
+    journal = Journal.open(url="sqlite:", data_dir=small_disk, now_ns=time.time_ns)
+    fill(small_disk / "filler")
+    body = {"text": "x" * 100_000}
+    with pytest.raises(RegistryError, match="nothing was written: make room"):
+        journal.append(kind="note", subject="batch:B-1", body=body, actor="user:admin")
+    (small_disk / "filler").unlink()
+    assert journal.append(kind="note", subject="batch:B-1", body=body, actor="user:admin").id == 1
+    journal.close()
 
 
 async def test_a_collector_that_waits_for_room_can_be_stopped(small_disk: Path, broker: Mosquitto) -> None:
