@@ -173,12 +173,14 @@ class HostSession:
                 if closed.done():
                     return closed.result()
                 if stopping.done():
+                    self._link = None  # offline is the last word: what is to be answered waits
                     await self._say_offline(link)
                     return "stopped"
                 if self._restate.is_set():
                     self._restate.clear()
                     await self._restated(link)
                 if self._renew.is_set():
+                    self._link = None  # as above, until the fresh connection
                     if self._said_online:
                         await self._say_offline(link)
                     return "a newer STATE is due"
