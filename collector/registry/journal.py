@@ -131,9 +131,7 @@ class Journal:
                     )
                     primary_key = result.inserted_primary_key
             except DBAPIError as error:
-                msg = (
-                    f"the journal took no row: {error.orig}; nothing was written: make room"
-                )
+                msg = f"the journal took no row: {error.orig}; nothing was written: make room"
                 raise RegistryError(msg) from error
             assert primary_key is not None, "an insert of one row has a key"
             row = JournalRow(
