@@ -98,10 +98,12 @@ class Collector:
         gc.set_threshold(*COLLECT_AFTER)
         told = False
         while not stop.is_set():
+            life = asyncio.Event()  # a life that ends by a fault sets its own event, not everybody's
+            ending = asyncio.create_task(_passed_on(stop, life))
             try:
-                await self._run(stop)
+                await self._run(life)
+                return
             except (apsw.Error, OSError, RegistryError) as error:
-                # a part that ended by a fault has set `stop`
                 if stop.is_set() or not lacks_room(self.config.collector.data_dir, error):
                     raise
                 if not told:
@@ -109,6 +111,8 @@ class Collector:
                     told = True
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), ROOM_RETRY_S)
+            finally:
+                ending.cancel()
 
     async def _run(self, stop: asyncio.Event) -> None:
         """One life. Everything opened here is closed in the reverse order, whatever ends it."""
@@ -378,6 +382,11 @@ def _facts(journal: Journal, projection: Projection) -> Callable[[], Facts]:
         return found[0].facts(KnownPosition(projection.cursor(), journal.last(), 0))
 
     return facts
+
+
+async def _passed_on(stop: asyncio.Event, life: asyncio.Event) -> None:
+    await stop.wait()
+    life.set()
 
 
 def _failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ The limit is one of the process (RLIMIT_FSIZE): a write beyond it fails in the k
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import structlog
 
+from collector.api.services import Services
 from collector.app import Collector
 from collector.registry.errors import RegistryError
 from collector.registry.journal import Journal
@@ -72,6 +74,7 @@ async def test_a_full_disk_takes_the_collector_offline_and_loses_nothing(
         gateway.send(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
         for i in range(SEGMENTS):
             gateway.make(BR, numbers(1, T0_MS + i * 500_000, [i + n / 500 for n in range(500)]))
+        await stream(gateway, goal=1)  # some are on the disk before it is full, however large a commit is
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
         sending = asyncio.create_task(stream(gateway, goal=SEGMENTS))
         await states.until(online=False)
@@ -108,6 +111,28 @@ async def test_a_collector_that_starts_on_a_full_disk_waits_for_room(
             collector.stop()
             await task
     assert len([one for one in logs if "free some space" in one["event"]]) == 1, "said once"
+
+
+async def test_a_disk_that_fills_while_the_collector_starts_is_waited_for(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """The first password cannot be written: by then every other part runs, and ends with it."""
+    tries = 0
+
+    def create(_services: Services) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return no_app
+
+    collector = Collector(config_of(tmp_path, broker.url), create_app=create)
+    task = asyncio.create_task(collector.run())
+    async with asyncio.timeout(30):
+        await collector.started.wait()
+        collector.stop()
+        await task
+    assert tries == 2
 
 
 def test_a_journal_on_a_full_disk_says_so_and_writes_when_there_is_room(small_disk: Path) -> None:
