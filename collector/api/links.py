@@ -14,12 +14,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Response
 from pydantic import Discriminator, Tag
 
+from collector.access.rights import Role
 from collector.api.doors.events import epcis_document, post_epcis
 from collector.api.known import Seen, TheCaller, ThePage, TheRegistry, TheServices, paged
 from collector.api.problems import unusable
 from collector.api.things import Document, status_of
 from collector.custody.epcis import EpcisRequest
-from collector.identity.links import Link, Role, implied
+from collector.identity.links import Link, Source, implied
+from collector.identity.links import Role as LinkRole
 from collector.identity.requests import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
 from collector.identity.rows import RowKind, ScanAct, scan_act
 from collector.identity.times import NS_PER_S, ns_of, utc_text
@@ -87,7 +89,8 @@ def post_one_link(
 ) -> Document:
     """State a link; it counts at once, provisionally when entered by hand or looking back."""
     before = registry.journal.last()
-    link = post_link(registry, caller.name, request)
+    stated = request if caller.role is Role.SERVICE else request.by_hand()
+    link = post_link(registry, caller.name, stated)
     status_of(response, made=registry.journal.last() > before)
     return link_document(link)
 
@@ -100,7 +103,7 @@ def links(
     page: ThePage,
     subject: Annotated[str | None, Query(max_length=500)] = None,
     object: Annotated[str | None, Query(max_length=500)] = None,
-    role: Role | None = None,
+    role: LinkRole | None = None,
 ) -> Document:
     """Links by start, rejected ones too."""
     found = registry.facts(known).links_where(subject=subject, object=object, role=role)
@@ -170,7 +173,8 @@ def post_one_event(
             f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened"
         )
     before = registry.journal.last()
-    document = post_event(registry, caller.name, request)
+    source = Source.SCAN if caller.role is Role.SERVICE else Source.MANUAL
+    document = post_event(registry, caller.name, request, source=source)
     status_of(response, made=registry.journal.last() > before)
     return {**document, "source": "posted"}
 

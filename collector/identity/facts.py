@@ -15,8 +15,9 @@ from collector.identity.ids import Kind, Position, kind_of, local_name, qualifie
 from collector.identity.links import Link, Role, Source, amended, link_of_row, opened
 from collector.identity.names import Alias, Identification, aliases_of, identifications_of, same_as
 from collector.identity.numbers.schemes import readings_of
-from collector.identity.rows import JournalRow, RowKind, ScanAct
+from collector.identity.rows import UNREADABLE, JournalRow, RowKind, ScanAct
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
+from collector.identity.times import utc_text
 from gateway.rules.limits import Crossing, LimitRule
 
 _THING_KINDS: Final[Mapping[str, Kind]] = {
@@ -167,6 +168,10 @@ class Facts:
         """Ids of this kind that answer to an id, a name, or a batch's bare number."""
         return _candidates(self.things, self.names, kind, text)
 
+    def about(self, act: ScanAct) -> tuple[str, ...]:
+        """Ids of what an act may be about: exactly one when its identity is clear."""
+        return _about(self.things, self.names, act)
+
     def find(self, kind: Kind, text: str) -> Thing:
         """The one thing of this kind that answers to the text, else UnknownIdentityError or
         AmbiguousIdentityError with the candidates.
@@ -304,6 +309,9 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
             links[row.subject] = link_of_row(row)
         elif row.kind in _AMENDING:
             amendments.append(row)
+    for container in _unreadable(things, known_acts):
+        things[container.id] = container
+        history[container.id] = [container]
     aliases = aliases_of(known_rows)
     names = _names(things, aliases)
     door = _acts_at_the_door(known_rows, known_acts, things, names)
@@ -333,6 +341,27 @@ def _thing(row: JournalRow) -> Thing:
     return Thing(row.subject, kind, row.body, row.known_at_ns, row.actor, row.id, row.reason)
 
 
+def _unreadable(things: Mapping[str, Thing], acts: Iterable[ScanAct]) -> list[Thing]:
+    """A provisional container for every name that a door gave where no label could be read.
+
+    One that a person registered under that name is that container.
+    """
+    known = {thing.name for thing in things.values() if thing.kind is Kind.CONTAINER}
+    found: dict[str, Thing] = {}
+    for act in sorted(acts, key=lambda one: (one.known_ns, one.ledger, one.index)):
+        if act.label != UNREADABLE or act.batch in known or act.batch in found:
+            continue
+        body = {
+            "name": act.batch,
+            "provisional": True,
+            "candidates": (),
+            "seen": act.note or f"{act.act} {act.equipment} at {utc_text(act.valid_ns)}: label unreadable",
+        }
+        named = f"{Kind.CONTAINER}:provisional-{act.batch}"
+        found[act.batch] = Thing(named, Kind.CONTAINER, body, act.known_ns, act.actor, 0)
+    return list(found.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Door:
     acts: tuple[ScanAct, ...]
@@ -353,32 +382,42 @@ def _acts_at_the_door(
     take_outs: list[TakeOut] = []
     problems: list[Problem] = []
     for act in acts:
-        batches = _candidates(things, names, Kind.BATCH, act.batch)
+        about = _about(things, names, act)
         places = _candidates(things, names, Kind.EQUIPMENT, act.equipment) if act.equipment else ()
         needs_place = act.act in OPENING or bool(act.equipment)
-        if len(batches) != 1:
-            problems.append(Problem(act, act.batch, Kind.BATCH, batches))
+        if len(about) != 1:
+            problems.append(Problem(act, act.batch, Kind.BATCH, about))
         if needs_place and len(places) != 1:
             problems.append(Problem(act, act.equipment, Kind.EQUIPMENT, places))
-        if len(batches) != 1 or (needs_place and len(places) != 1):
+        if len(about) != 1 or (needs_place and len(places) != 1):
             continue
         if act.act in OPENING:
-            link = _scan_link(act, batches[0], places[0])
+            link = _scan_link(act, about[0], places[0])
             links[link.id] = link
         elif act.act in CLOSING:
-            take_outs.append(TakeOut(act, batches[0], places[0] if places else ""))
+            take_outs.append(TakeOut(act, about[0], places[0] if places else ""))
     return _Door(acts, links, take_outs, tuple(problems))
 
 
-def _scan_link(act: ScanAct, batch: str, equipment: str) -> Link:
+def _about(things: Mapping[str, Thing], names: Names, act: ScanAct) -> tuple[str, ...]:
+    """Whom an act is about: batches by what was scanned, or the container that a door gave a name."""
+    batches = () if act.label == UNREADABLE else _candidates(things, names, Kind.BATCH, act.batch)
+    if batches:
+        return batches
+    found = _candidates(things, names, Kind.CONTAINER, act.batch)
+    return tuple(one for one in found if things[one].body.get("provisional"))
+
+
+def _scan_link(act: ScanAct, subject: str, equipment: str) -> Link:
+    of_batch = kind_of(subject) is Kind.BATCH
     return opened(
         link_id=scan_link_id(act.event_id),
-        role=Role.BATCH_EQUIPMENT,
-        subject=batch,
+        role=Role.BATCH_EQUIPMENT if of_batch else Role.CONTAINER_EQUIPMENT,
+        subject=subject,
         object_=equipment,
         from_ns=act.valid_ns,
         to_ns=None,
-        source=Source.SCAN,
+        source=Source(act.source),
         actor=act.actor,
         reason=act.note,
         known_ns=act.known_ns,
@@ -406,6 +445,7 @@ def posted_act(row: JournalRow) -> ScanAct:
         journal=row.id,
         actor=row.actor,
         note=row.reason,
+        source=str(body.get("source", Source.SCAN.value)),
     )
 
 

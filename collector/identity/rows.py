@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from collector.identity.times import ns_of
 
@@ -57,6 +57,10 @@ class JournalRow:
     reason: str = ""
 
 
+UNREADABLE: Final = "unreadable"
+"""The label of an act whose `batch` is only the name that a door gave a container nobody could read."""
+
+
 class Act(StrEnum):
     """What a person at the door says happened."""
 
@@ -90,6 +94,10 @@ class ScanAct:
     note: str = ""
     node: str = ""
     party: str = ""
+    source: str = "scan"
+    """How it came to be stated: a scan, or `manual` where a person entered it by hand."""
+    label: str = "read"
+    """`unreadable`: `batch` is no name on a label but the one that the door gave the container."""
 
     @property
     def valid_ns(self) -> int:
@@ -134,4 +142,5 @@ def scan_act(event: ScanEvent, *, ledger: int, known_ns: int, node: str, index: 
         note=event.note,
         node=node,
         party=str(getattr(event, "party", "")),
+        label=str(getattr(event, "label", "read")),
     )

@@ -1,4 +1,4 @@
-"""Stays: how acts at the door open and close links between batches and equipment.
+"""Stays: how acts at the door open and close links of batches and containers to equipment.
 
 Owns the derivation in valid-time order, so that any order of arrival gives the same stays: put in
 (and move) opens, take out closes, a later put in elsewhere ends what was open. Versions of a link
@@ -15,12 +15,13 @@ from collector.identity.links import Link, Role, State
 from collector.identity.rows import Act, ScanAct
 
 OPENING: Final = frozenset({Act.PUT_IN.value, Act.MOVE.value})
+STAYING: Final = (Role.BATCH_EQUIPMENT, Role.CONTAINER_EQUIPMENT)
 CLOSING: Final = frozenset({Act.TAKE_OUT.value})
 
 
 @dataclass(frozen=True, slots=True)
 class TakeOut:
-    """A take out whose batch is known; `equipment` is an id, or "" when none was scanned."""
+    """A take out whose subject is known; `equipment` is an id, or "" when none was scanned."""
 
     act: ScanAct
     batch: str
@@ -40,11 +41,11 @@ def _order(link: Link) -> tuple[int, str]:
 
 
 def derive(links: Iterable[Link], take_outs: Sequence[TakeOut]) -> Stays:
-    """Ends in force for all `batch-equipment` links. Others pass through unchanged."""
+    """Ends in force for all links to equipment that acts may end. Others pass through unchanged."""
     by_batch: dict[str, list[Link]] = {}
     done: list[Link] = []
     for link in links:
-        if link.role is Role.BATCH_EQUIPMENT and link.state is not State.REJECTED:
+        if link.role in STAYING and link.state is not State.REJECTED:
             by_batch.setdefault(link.subject, []).append(link)
         else:
             done.append(link)

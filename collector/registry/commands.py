@@ -17,7 +17,7 @@ from collector.identity.errors import ContradictionError, SecondPersonError, Una
 from collector.identity.exceptions.lineage import allogeneic, chains_of_identity
 from collector.identity.facts import Facts, RuleVersion, Thing, find_or_refuse, fold
 from collector.identity.ids import Kind, Position, batch_id
-from collector.identity.links import ENDS, Link, Role, State
+from collector.identity.links import ENDS, Link, Role, Source, State
 from collector.identity.requests import (
     BatchRequest,
     CorrectionRequest,
@@ -311,6 +311,12 @@ def _decide(registry: Registry, actor: str, link_id: str, request: DecisionReque
                 why="another person confirms or rejects",
                 next_step="Ask a colleague to look at it.",
             )
+        if kind is RowKind.LINK_REJECTION and not request.reason:
+            raise UnacceptableError(
+                what=f"{link.id} cannot be rejected without a reason",
+                why="whoever stated it must learn what was wrong",
+                next_step="Say why in `reason`.",
+            )
         registry.journal.append(
             kind=kind,
             subject=link.id,
@@ -330,9 +336,16 @@ def _standing(link: Link) -> None:
         )
 
 
-def post_event(registry: Registry, actor: str, request: EventRequest) -> dict[str, object]:
-    """Enter an act at the door. Unknown names are accepted and become exceptions, as with scans."""
+def post_event(
+    registry: Registry, actor: str, request: EventRequest, *, source: Source = Source.SCAN
+) -> dict[str, object]:
+    """Enter an act at the door. Unknown names are accepted and become exceptions, as with scans.
+
+    `source` says who tells it: a service what was scanned, a person what was seen (`manual`), which
+    waits for a second person.
+    """
     body: dict[str, Any] = {
+        **({} if source is Source.SCAN else {"source": source.value}),
         "act": request.act,
         "batch": request.batch,
         "equipment": request.equipment,
@@ -365,4 +378,5 @@ def event_document(
         "known": utc_text(known_ns),
         "actor": actor,
         "note": note,
+        "stated": body.get("source", Source.SCAN.value),
     }

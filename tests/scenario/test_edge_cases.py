@@ -118,6 +118,7 @@ class Case:
         body = timed(step.get("body", {}))
         registry, who = self.site.registry, step.get("who", "anna")
         decided = DecisionRequest(reason=step.get("reason", "looked at it"))
+        container = str(self.made.get(step.get("container", ""), step.get("container", "")))
         named = str(step.get("link", ""))
         link = self.made.get(named, named)
         doing: dict[str, Callable[[], str | None]] = {
@@ -140,13 +141,9 @@ class Case:
             ),
             "unreadable": lambda: post_provisional(registry, who, ContainerRequest.model_validate(body)).id,
             "identify": lambda: (
-                identify(
-                    registry, who, self.made[step["container"]], IdentificationRequest.model_validate(body)
-                ).id
+                identify(registry, who, container, IdentificationRequest.model_validate(body)).id
             ),
-            "agree": lambda: (
-                decide_identification(registry, who, self.made[step["container"]], decided, confirm=True).id
-            ),
+            "agree": lambda: decide_identification(registry, who, container, decided, confirm=True).id,
             "mark": lambda: self._mark(step),
         }
         if "subject" in body:
@@ -165,6 +162,7 @@ class Case:
             effective=at(clock(step["effective"])) if "effective" in step else None,
             known=at(clock(step["known"])) if "known" in step else None,
             actor=who,
+            label=step.get("label", "read"),
         )
 
     def _mark(self, step: Document) -> None:

@@ -98,6 +98,7 @@ class Site:
         effective: datetime | None = None,
         known: datetime | None = None,
         actor: str = "anna",
+        label: str = "read",
     ) -> ScanAct:
         ledger = next(self._ledger)
         made = ScanAct(
@@ -110,6 +111,7 @@ class Site:
             known_ns=ns_of(known or time),
             ledger=ledger,
             actor=actor,
+            label=label,
         )
         self.acts.append(made)
         return made

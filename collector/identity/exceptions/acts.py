@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from collector.identity.exceptions.model import ExceptionItem, ExceptionKind, exception
 from collector.identity.facts import Facts
-from collector.identity.ids import Kind
 from collector.identity.links import RETROACTIVE_AFTER_NS, Link, Role, State
 from collector.identity.rows import ScanAct
 from collector.identity.stays import overlapping
@@ -32,8 +31,8 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
     for act, link in _late_links(facts):
         said_ns = act.known_ns if act.journal else act.time_ns
         minutes = (said_ns - act.valid_ns) // (60 * NS_PER_S)
-        batches = facts.candidates(Kind.BATCH, act.batch)
-        subject = batches[0] if len(batches) == 1 else f"batch:{act.batch}"
+        about = facts.about(act)
+        subject = about[0] if len(about) == 1 else f"batch:{act.batch}"
         decided = link is not None and link.state is not State.PROVISIONAL
         found.append(
             exception(
@@ -58,12 +57,12 @@ def late_scans(facts: Facts) -> list[ExceptionItem]:
 
 
 def _seen(facts: Facts) -> dict[str, list[ScanAct]]:
-    """Acts by the batch that they were about, in the order of when they happened."""
+    """Acts by the batch or container that they were about, in the order of when they happened."""
     found: dict[str, list[ScanAct]] = {}
     for act in facts.acts:
-        batches = facts.candidates(Kind.BATCH, act.batch)
-        if len(batches) == 1:
-            found.setdefault(batches[0], []).append(act)
+        about = facts.about(act)
+        if len(about) == 1:
+            found.setdefault(about[0], []).append(act)
     return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collector.identity.exceptions.model import ExceptionItem, ExceptionKind, exception
-from collector.identity.facts import Facts
+from collector.identity.facts import Facts, Thing
 from collector.identity.ids import Kind, local_name
 from collector.identity.links import State
+from collector.identity.rows import UNREADABLE
+from collector.identity.stays import STAYING
 from collector.identity.times import utc_text
 
 
@@ -17,7 +19,7 @@ def unreadable_labels(facts: Facts) -> list[ExceptionItem]:
             continue
         stated = [one for one in facts.identifications.get(thing.id, ()) if one.state is not State.REJECTED]
         same = facts.same_as.get(thing.id)
-        candidates = tuple(thing.body.get("candidates", ()))
+        candidates = tuple(thing.body.get("candidates", ())) or _were_there(facts, thing)
         found.append(
             exception(
                 ExceptionKind.UNREADABLE_LABEL,
@@ -39,12 +41,31 @@ def unreadable_labels(facts: Facts) -> list[ExceptionItem]:
     return found
 
 
+def _were_there(facts: Facts, container: Thing) -> tuple[str, ...]:
+    """What was in the equipment when a door said that a label there cannot be read: who it might be."""
+    found: set[str] = set()
+    for act in facts.acts:
+        if act.label != UNREADABLE or facts.about(act) != (container.id,):
+            continue
+        places = facts.candidates(Kind.EQUIPMENT, act.equipment)
+        found |= {
+            link.subject
+            for link in facts.links.values()
+            if link.role in STAYING
+            and link.object in places
+            and link.state is not State.REJECTED
+            and link.from_ns <= act.valid_ns
+            and (link.to_ns is None or act.valid_ns <= link.to_ns)
+        }
+    return tuple(sorted(found - {container.id}))
+
+
 def old_labels(facts: Facts) -> list[ExceptionItem]:
     """Acts that scanned a number which had been replaced by then."""
     found: list[ExceptionItem] = []
     for act in facts.acts:
         batches = facts.candidates(Kind.BATCH, act.batch)
-        if len(batches) != 1:
+        if len(batches) != 1 or act.label == UNREADABLE:
             continue
         in_force = [one for one in facts.aliases.get(batches[0], ()) if one.holds(act.valid_ns)]
         names = {name for one in in_force for name in (one.number, f"{one.issuer}/{one.number}")}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from collector.identity.errors import UnacceptableError
 from collector.identity.ids import Kind, qualified
 from collector.identity.links import ENDS, Role, Source
 from collector.identity.requests.base import TEXT_MAX, Request, Time, ordered
 from collector.identity.times import ns_of
+
+_BY_HAND: Final = (Source.MANUAL, Source.IMPORT, Source.INFERRED)
+"""Sources that a person may claim: each is provisional until a second person confirms it."""
 
 
 class LinkRequest(Request):
@@ -37,6 +41,20 @@ class LinkRequest(Request):
         if object_ is Kind.POINT:
             qualified(object_, self.object)
         return self
+
+    def by_hand(self) -> Self:
+        """The same as a person may state it: whatever `source` it claims, nobody's scanner saw it.
+
+        Without a reason it is refused (UnacceptableError).
+        """
+        if not self.reason:
+            raise UnacceptableError(
+                what=f"a link stated by hand needs a reason, whatever its source ({self.source})",
+                why="only a gateway's door or a service speaks of scans",
+                next_step="Say in `reason` how it is known.",
+            )
+        kept = self.source in _BY_HAND
+        return self if kept else self.model_copy(update={"source": Source.MANUAL})
 
     @property
     def from_ns(self) -> int:
