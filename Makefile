@@ -11,7 +11,7 @@ demo: $(READY)
 	@$(BIN)/telomere demo $(ARGS)
 
 test: $(READY) $(PEERS)
-	@deploy/bootstrap.sh apt mosquitto chromium openssl influxdb victoria-metrics
+	@deploy/bootstrap.sh apt mosquitto chromium openssl influxdb victoria-metrics mbpoll
 	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	$(BIN)/pytest $(ARGS)
 

@@ -17,6 +17,7 @@ import typer
 
 from deploy import answers, logs
 from deploy.import_commands import bring
+from deploy.sim import sim
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 edge = typer.Typer(no_args_is_help=True, help="The sensing half of a gateway.")
@@ -26,6 +27,7 @@ broker = typer.Typer(no_args_is_help=True, help="Access rules and certificates o
 _NAMED = ((edge, "edge"), (collector, "collector"), (broker, "broker"), (batch, "batch"), (bring, "import"))
 for _group, _name in _NAMED:
     app.add_typer(_group, name=_name)
+app.command()(sim)
 
 HISTORY_S_MIN: Final = 3600.0
 """The story's times are fractions of the history; below an hour they would run into each other."""
@@ -478,7 +480,6 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
 
 _later(edge, "detect", "Run the detectors over a log")
 _later(batch, "record", "The environmental record")
-_later(app, "sim", "The simulated site alone")
 _later(app, "verify", "Check a batch record offline")
 
 if __name__ == "__main__":
