@@ -24,7 +24,7 @@ from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
-from collector.api.quality import handling, readiness
+from collector.api.quality import certificates, handling, readiness
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -79,6 +79,7 @@ def create_app(services: Services) -> FastAPI:
         custody,
         readiness,
         handling,
+        certificates,
         judged,
         readings,
         points,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeAlias
@@ -149,6 +149,16 @@ class Judge:
         return build_history(
             thing, facts, sources=self._sources(facts), software=software(), resolver=resolver
         )
+
+    def histories(self, known: KnownPosition) -> Iterator[tuple[str, Document]]:
+        """The history of every batch, by id."""
+        facts = self.facts(known)
+        sources, resolver = self._sources(facts), Resolver(facts)
+        for batch in facts.batches:
+            yield (
+                batch.id,
+                build_history(batch, facts, sources=sources, software=software(), resolver=resolver),
+            )
 
     def items(self, known: KnownPosition) -> list[ExceptionItem]:
         """Those of identities and nodes, and those of every batch's history, worst first, with what

@@ -16,6 +16,7 @@ from collector.identity.links import Link, Role, Source, amended, link_of_row, o
 from collector.identity.names import Alias, Identification, aliases_of, identifications_of, same_as
 from collector.identity.numbers.schemes import readings_of
 from collector.identity.rows import UNREADABLE, JournalRow, RowKind, ScanAct
+from collector.identity.stated.certificates import Certificate, certificates_of
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
 from collector.identity.times import utc_text
 from gateway.rules.limits import Crossing, LimitRule
@@ -129,6 +130,8 @@ class Facts:
 
     decisions: tuple[JournalRow, ...] = ()
     """Rows about exceptions, in known order (`exceptions.handling` folds them)."""
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    """Certificates of calibration, those that count no more too."""
 
     @property
     def same_as(self) -> Mapping[str, str]:
@@ -333,6 +336,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         aliases=aliases,
         identifications=identifications_of(known_rows),
         decisions=tuple(row for row in known_rows if row.kind in _ABOUT_EXCEPTIONS),
+        certificates=certificates_of(known_rows),
     )
 
 

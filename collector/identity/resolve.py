@@ -129,6 +129,9 @@ class Resolver:
         self._point_edges: dict[str, list[Edge]] = {}
         for edge in points:
             self._point_edges.setdefault(edge.far, []).append(edge)
+        self.instrument_links: dict[str, list[Link]] = {}
+        for link in roles[Role.INSTRUMENT_POINT]:
+            self.instrument_links.setdefault(link.object, []).append(link)
         self.linked_points = frozenset(edge.near for edge in points)
         self.placed_points = self.linked_points | {link.subject for link in roles[Role.POINT_LOCATION]}
 

@@ -40,6 +40,11 @@ class RowKind(StrEnum):
     IMPORT = "import"
     IMPORT_MAP = "import_map"
     CUSTODY = "custody"
+    CERTIFICATE = "certificate"
+    CERTIFICATE_CORRECTION = "certificate_correction"
+    CERTIFICATE_CONFIRMATION = "certificate_confirmation"
+    CERTIFICATE_REJECTION = "certificate_rejection"
+    EXPECTATION = "expectation"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of row
 

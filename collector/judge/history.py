@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +37,8 @@ from collector.judge.coverage import (
 )
 from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
+from collector.judge.instruments.calibration import Calibrations
+from collector.judge.instruments.findings import Context, calibration_of
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import (
     Profile,
@@ -77,6 +79,10 @@ class Sources:
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
 
+    def corrected(self, calibrations: Calibrations) -> Sources:
+        """The same with every reading corrected by the certificate of its time."""
+        return replace(self, read=calibrations.correcting(self.read))
+
 
 @dataclass(slots=True)
 class _Judged:
@@ -97,6 +103,7 @@ class _Legs:
     coverage: list[Coverage] = field(default_factory=list)
     excursions: list[dict[str, Any]] = field(default_factory=list)
     exceptions: list[ExceptionItem] = field(default_factory=list)
+    assessments: list[dict[str, Any]] = field(default_factory=list)
 
 
 def node_of(point: str) -> str:
@@ -125,8 +132,11 @@ def build_history(
     resolver = resolver or Resolver(facts)
     legs = resolver.legs(batch.id)
     found = _Legs()
+    calibrations = Calibrations(facts, resolver)
+    stored, sources = sources.read, sources.corrected(calibrations)
     for leg in legs:
         _judge_leg(batch, leg, facts, sources, found)
+        _judge_instruments(batch, leg, facts, replace(sources, read=stored), calibrations, found)
     if not legs:
         found.exceptions.append(_never_placed(batch))
     position = facts.position
@@ -159,6 +169,7 @@ def build_history(
         "excursions": excursions,
         "budgets": product.budgets,
         "mkt": product.mkt,
+        "calibration": found.assessments,
         "exceptions": [item.document() for item in exceptions],
         "verdict": None,
         "not_built": list(NOT_BUILT),
@@ -240,6 +251,26 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
         found.exceptions.extend(
             _out_of_profile(batch, leg, one.row, step, known_ns) for one in judged if not _inside(one.row)
         )
+
+
+def _judge_instruments(  # noqa: PLR0917 - the second half of `_judge_leg`
+    batch: Thing, leg: Leg, facts: Facts, stored: Sources, calibrations: Calibrations, found: _Legs
+) -> None:
+    """Adds the calibration of each point to the leg's row; `stored` gives readings uncorrected."""
+    profile = Profile.of(facts, batch)
+    context = Context(
+        batch=batch.id,
+        leg=leg,
+        step=None if profile is None else profile.step(equipment_kind(facts, leg)),
+        facts=facts,
+        read=stored.read,
+        points=stored.points,
+    )
+    calibration = calibration_of(context, calibrations)
+    for row in found.rows[-1]["points"]:
+        row["calibration"] = calibration.rows.get(row["point"])
+    found.exceptions.extend(calibration.items)
+    found.assessments.extend({"leg": len(found.rows) - 1, **one} for one in calibration.assessments)
 
 
 def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step: Step | None) -> _Judged:

@@ -135,6 +135,33 @@ def _budgets(history: Document) -> Answer:
     return Result.PASS, [f"{one['id']}: {one['remaining_s']:g} s remain" for one in history["budgets"]]
 
 
+def _calibration(history: Document) -> Answer:
+    failed = _failed_by(history, "calibration_oot", "cal_expired")
+    if failed:
+        return failed
+    required = [
+        (point["point"], point.get("calibration"))
+        for leg in history["legs"]
+        for point in leg["points"]
+        if point.get("required") is not False
+    ]
+    if not required:
+        return Result.INDETERMINATE, ("no sensor was linked",)
+    without = [
+        f"{name}: {'no instrument is linked' if found is None else found['state']}"
+        for name, found in required
+        if found is None or found["state"] != "in_calibration"
+    ]
+    waiting = [
+        f"provisional: {one}" for _, found in required if found is not None for one in found["provisional"]
+    ]
+    if without or waiting:
+        return Result.INDETERMINATE, [*dict.fromkeys([*without, *waiting])]
+    return Result.PASS, [
+        *dict.fromkeys(one for _, found in required if found for one in found["certificates"])
+    ]
+
+
 def _clocks(history: Document) -> Answer:
     return _failed_by(history, "clock_step", "clock_ahead") or NOT_BUILT
 
@@ -174,7 +201,7 @@ CHECKS: Final[tuple[tuple[str, str, Callable[[Document], Answer]], ...]] = (
     ("G4", "coverage", _coverage),
     ("G5", "no excursion unresolved", _excursions),
     ("G6", "budgets kept, clocks not over", _budgets),
-    ("G7", "sensors in calibration", _not_built),
+    ("G7", "sensors in calibration", _calibration),
     ("G8", "clocks within their bound", _clocks),
     ("G9", "manual and late statements confirmed by a second person", _second_person),
     ("G10", "alarms acknowledged, none shelved or stale", _not_built),

@@ -50,6 +50,7 @@ from collector.registry.identities import (
     post_profile,
     post_provisional,
 )
+from tests.scenario.edge_steps import stated_steps
 from tests.unit.identity_site import Columns, Site, Store, at, columns, ns
 
 FOLDER: Final = Path(__file__).parent / "edge_cases"
@@ -57,6 +58,7 @@ FILES: Final = sorted(FOLDER.glob("*.json"))
 FOUND: Final = [path for path in FILES if json.loads(path.read_text(encoding="utf-8"))["detector"]]
 """Without those whose input is refused: what is never stored is not detected afterwards."""
 Document = dict[str, Any]
+TIMES: Final = {"from", "to", "time", "calibrated", "due"}
 
 
 def clock(text: str) -> float:
@@ -68,8 +70,7 @@ def clock(text: str) -> float:
 def timed(body: Mapping[str, Any]) -> Document:
     """A request's body with its clock times as instants."""
     return {
-        key: at(clock(value)).isoformat() if key in {"from", "to", "time"} and value else value
-        for key, value in body.items()
+        key: at(clock(value)).isoformat() if key in TIMES and value else value for key, value in body.items()
     }
 
 
@@ -145,6 +146,7 @@ class Case:
             ),
             "agree": lambda: decide_identification(registry, who, container, decided, confirm=True).id,
             "mark": lambda: self._mark(step),
+            **stated_steps(registry, who, step, body, self.made),
         }
         if "subject" in body:
             body["subject"] = self.made.get(body["subject"], body["subject"])
@@ -249,6 +251,7 @@ def seen(history: Document, wanted: Document) -> None:
         "drawn_s": [one["drawn_s"] for one in history["budgets"]],
         "evidence": [text for one in history["exceptions"] for text in one["evidence"]],
         "inherited": [leg["inherited_from"] for leg in history["legs"]],
+        "impacts": [[one["point"].split("/")[-1], one["impact"]] for one in history["calibration"]],
     }
     for key, value in wanted.items():
         if key == "coverage":

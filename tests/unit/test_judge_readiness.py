@@ -59,7 +59,7 @@ def test_what_exists_passes_and_the_rest_is_indeterminate_so_nothing_is_ready() 
         "G9",
     ]
     unbuilt = [one["id"] for one in document["checks"] if one["evidence"] == ["not_built"]]
-    assert unbuilt == ["G7", "G8", "G10", "G12", "G13", "G14", "G15", "G16"]
+    assert unbuilt == ["G8", "G10", "G12", "G13", "G14", "G15", "G16"]
 
 
 def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +87,8 @@ def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         ("G5", told("out_of_profile")),
         ("G6", {"budgets": [{"id": "b", "faults": ["too much"], "remaining_s": -1.0}]}),
         ("G6", told("open_too_long")),
+        ("G7", told("calibration_oot")),
+        ("G7", told("cal_expired")),
         ("G8", told("clock_step")),
         ("G9", told("late_scan")),
         ("G11", told("limits_differ")),
@@ -112,8 +114,32 @@ def test_what_nobody_said_is_indeterminate(check: str, more: dict[str, Any]) -> 
     assert results(history(**more))[check] == "indeterminate"
 
 
+@pytest.mark.parametrize(
+    ("calibration", "required", "result"),
+    [
+        ({"state": "in_calibration", "certificates": ["certificate:1"], "provisional": []}, True, "pass"),
+        ({"state": "in_calibration", "certificates": ["c"], "provisional": ["c"]}, True, "indeterminate"),
+        ({"state": "uncalibrated", "certificates": [], "provisional": []}, True, "indeterminate"),
+        (None, True, "indeterminate"),
+        (None, False, "indeterminate"),
+    ],
+)
+def test_calibration_is_shown_by_a_certificate_that_two_persons_saw(
+    calibration: dict[str, Any] | None, required: bool, result: str
+) -> None:
+    point = {
+        "point": "g/n/d/t",
+        "state": "confirmed",
+        "links": [],
+        "required": required,
+        "calibration": calibration,
+    }
+    leg = {**history()["legs"][0], "points": [point]}
+    assert results(history(legs=[leg]))["G7"] == result
+
+
 def test_a_provisional_point_waits_for_a_second_person_and_a_resolved_exception_fails_nothing() -> None:
-    point = {"state": "provisional", "links": ["link:7"]}
+    point = {"point": "g/n/d/t", "state": "provisional", "links": ["link:7"]}
     leg = {**history()["legs"][0], "points": [point]}
     (check,) = [one for one in readiness(history(legs=[leg]), Purpose.RELEASE)["checks"] if one["id"] == "G9"]
     assert (check["result"], check["evidence"]) == ("fail", ["provisional: link:7"])

@@ -15,7 +15,7 @@ from collector.identity.ids import stable_id
 from collector.identity.times import NS_PER_S, utc_text
 
 TOGETHER_NS: Final = 10 * 60 * NS_PER_S
-_CAUSES: Final = ("event:", "link:")
+_CAUSES: Final = ("event:", "link:", "certificate:", "expectation:")
 _OF_A_NODE: Final = frozenset({ExceptionKind.GAP, ExceptionKind.LOSS, ExceptionKind.CLOCK_STEP})
 
 

@@ -22,6 +22,7 @@ _URGENT: Final = (
     ExceptionKind.COI_MIX,
     ExceptionKind.CONFLICT,
     ExceptionKind.EXCURSION,
+    ExceptionKind.CALIBRATION_OOT,
     ExceptionKind.UNREADABLE_LABEL,
     ExceptionKind.NO_SENSOR,
 )

@@ -5,6 +5,11 @@ named exist is for the registry's commands.
 """
 
 from collector.identity.requests.base import Identifier, Request
+from collector.identity.requests.certificates import (
+    CertificateCorrectionRequest,
+    CertificateRequest,
+    WithdrawalRequest,
+)
 from collector.identity.requests.links import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
 from collector.identity.requests.profiles import ProductProfileRequest, RuleRequest
 from collector.identity.requests.things import (
@@ -21,6 +26,8 @@ from collector.identity.requests.things import (
 __all__ = [
     "AliasRequest",
     "BatchRequest",
+    "CertificateCorrectionRequest",
+    "CertificateRequest",
     "ContainerRequest",
     "CorrectionRequest",
     "DecisionRequest",
@@ -35,4 +42,5 @@ __all__ = [
     "Request",
     "RuleRequest",
     "ThingRequest",
+    "WithdrawalRequest",
 ]

@@ -1,0 +1,1 @@
+"""Commands about what is stated besides links: certificates of instruments, and expectations."""

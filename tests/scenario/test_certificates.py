@@ -1,0 +1,165 @@
+"""Certificates through the API: entered, late, wrong, withdrawn; a second person; what they do to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from collector.access.rights import Role
+from tests.apis import FREEZER, Api, api_running
+from tests.gateways import T0_MS, metric, numbers
+
+CERTIFICATE: dict[str, Any] = {
+    "number": "C-1",
+    "calibrated": "2026-01-10T08:00:00Z",
+    "due": "2030-01-10T08:00:00Z",
+    "lab": "METAS",
+    "accreditation": "SCS 0001",
+    "tolerance": 2,
+    "points": [
+        {"reference": -30, "as_found": -30.5, "u": 0.1},
+        {"reference": 0, "as_found": -0.5, "u": 0.1},
+    ],
+}
+
+
+@pytest_asyncio.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with api_running(tmp_path) as running:
+        yield running
+
+
+async def placed(api: Api) -> httpx.AsyncClient:
+    """A batch in a freezer whose point an instrument serves, with readings of -20."""
+    robot = api.program()
+    await api.take(
+        api.gateway.nbirth(),
+        api.gateway.dbirth("FRZ-01", [metric("temperature", 1, period_ms=1000)]),
+        api.gateway.data(api.gateway.make("FRZ-01", numbers(1, T0_MS, [-20.0] * 60))),
+    )
+    start = "2026-01-01T08:00:00Z"
+    bodies = [
+        ("/equipment", {"name": "FRZ-01"}),
+        ("/instruments", {"name": "T-1", "serial": "1"}),
+        ("/instruments", {"name": "T-2", "serial": "2"}),
+        ("/batches", {"issuer": "site", "number": "B-1"}),
+        ("/links", link(FREEZER, "equipment:FRZ-01", "point-equipment", start)),
+        ("/links", link("instrument:T-1", f"point:{FREEZER}", "instrument-point", start)),
+        ("/links", link("batch:site/B-1", "equipment:FRZ-01", "batch-equipment", start)),
+    ]
+    for path, body in bodies:
+        answer = await robot.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+    return robot
+
+
+def link(subject: str, target: str, role: str, start: str) -> dict[str, str]:
+    return {"subject": subject, "object": target, "role": role, "from": start, "reason": "as told"}
+
+
+async def point_row(client: httpx.AsyncClient, known: str = "") -> dict[str, Any]:
+    params = {"as_known_at": known} if known else {}
+    answer = await client.get("/batches/B-1/history", params=params)
+    assert answer.status_code == 200, answer.text
+    row: dict[str, Any] = answer.json()["legs"][0]["points"][0]
+    return row
+
+
+async def test_a_certificate_corrects_what_is_judged_and_nothing_that_is_stored(api: Api) -> None:
+    robot = await placed(api)
+    before = (await robot.get("/batches/B-1/history")).json()["known"]["token"]
+    made = await robot.post("/instruments/T-1/certificates", json={"certificate": CERTIFICATE})
+    assert made.status_code == 201, made.text
+    assert (made.json()["state"], made.json()["passed_as_found"]) == ("provisional", True)
+    assert (await robot.post("/instruments/T-1/certificates", json=CERTIFICATE)).status_code == 200
+    row = await point_row(robot)
+    assert (row["min"], row["calibration"]["raw_min"], row["calibration"]["extrapolated"]) == (-19.5, -20, 0)
+    assert row["calibration"]["certificates"] == row["calibration"]["provisional"] == [made.json()["id"]]
+    then = await point_row(robot, before)
+    assert (then["min"], then["calibration"]["state"]) == (-20, "uncalibrated")
+    raw = (await robot.get(f"/points/{FREEZER}/readings")).json()["items"]
+    assert {one["value"] for one in raw} == {-20}
+
+
+async def test_a_second_person_confirms_and_a_wrong_device_is_corrected(api: Api) -> None:
+    robot = await placed(api)
+    lea, max_ = await api.person("lea", Role.QA), await api.person("max", Role.QA)
+    name = (await lea.post("/instruments/T-1/certificates", json=CERTIFICATE)).json()["id"]
+    assert (await robot.post(f"/certificates/{name}/confirmation")).status_code == 403
+    assert (await lea.post(f"/certificates/{name}/confirmation")).status_code == 403
+    assert (await max_.post(f"/certificates/{name}/confirmation")).json()["state"] == "confirmed"
+    moved = {"instrument": "instrument:T-2", "reason": "serial 2 stands on the paper"}
+    answer = await max_.post(f"/certificates/{name}/correction", json=moved)
+    assert (answer.json()["instrument"], answer.json()["state"]) == ("instrument:T-2", "provisional")
+    assert (await point_row(robot))["calibration"]["state"] == "uncalibrated"
+    assert (await lea.post(f"/certificates/{name}/confirmation")).json()["state"] == "confirmed"
+    assert (await robot.get("/instruments/T-1/certificates")).json()["items"] == []
+    listed = (await robot.get("/instruments/T-2/certificates")).json()["items"]
+    assert [len(one["versions"]) for one in listed] == [2]
+
+
+async def test_a_withdrawal_counts_at_once_and_its_rejection_brings_the_certificate_back(api: Api) -> None:
+    robot = await placed(api)
+    lea = await api.person("lea", Role.QA)
+    name = (await robot.post("/instruments/T-1/certificates", json=CERTIFICATE)).json()["id"]
+    gone = await robot.post(f"/certificates/{name}/withdrawal", json={"reason": "recalled"})
+    assert (gone.json()["withdrawn"], gone.json()["stands"]) == (True, False)
+    assert (await point_row(robot))["min"] == -20
+    assert (await robot.post(f"/certificates/{name}/withdrawal", json={"reason": "x"})).status_code == 409
+    back = await lea.post(f"/certificates/{name}/rejection", json={"reason": "it was another one"})
+    assert back.json()["stands"]
+    assert (await point_row(robot))["min"] == -19.5
+
+
+async def test_what_was_found_out_of_tolerance_lists_every_batch_in_doubt(api: Api) -> None:
+    robot = await placed(api)
+    rule = {"id": "warm", "point": FREEZER, "high": -19.0}
+    assert (await robot.post("/rules", json=rule)).status_code == 201
+    found = {
+        **CERTIFICATE,
+        "number": "C-2",
+        "calibrated": "2029-01-10T08:00:00Z",
+        "adjusted": True,
+        "tolerance": 0.5,
+        "points": [{"reference": -20, "as_found": -21.5, "as_left": -20, "u": 0.1}],
+    }
+    name = (await robot.post("/instruments/T-1/certificates", json=found)).json()["id"]
+    answer = (await robot.get(f"/certificates/{name}/impact")).json()
+    (one,) = answer["items"]
+    assert (one["batch"], one["impact"], one["error"]) == ("batch:site/B-1", "possible", [-1.5, 0])
+    assert one["limits"][0]["worst"] == pytest.approx(-18.5)
+    kinds = [
+        item["kind"] for item in (await robot.get("/exceptions", params={"batch": "B-1"})).json()["items"]
+    ]
+    assert "calibration_oot" in kinds
+    gate = (await robot.get("/batches/B-1/readiness")).json()["checks"]
+    assert {check["id"]: check["result"] for check in gate}["G7"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"due": "2020-01-01T00:00:00Z"}, "is not after"),
+        ({"adjusted": True}, "as_left"),
+        ({"points": [{"reference": 0, "as_found": 0, "as_left": 1, "u": 0.1}]}, "was it adjusted"),
+        (
+            {"points": [{"reference": 0, "as_found": 1, "u": 0}, {"reference": 2, "as_found": 1, "u": 0}]},
+            "one",
+        ),
+        ({"tolerance": 0}, "tolerance"),
+        ({"pdf_sha256": "x"}, "pdf_sha256"),
+        ({"patient": "Doe"}, "patient"),
+    ],
+)
+async def test_what_is_no_certificate_is_refused_in_words(
+    api: Api, changed: dict[str, Any], what: str
+) -> None:
+    robot = api.program()
+    await robot.post("/instruments", json={"name": "T-1", "serial": "1"})
+    answer = await robot.post("/instruments/T-1/certificates", json={**CERTIFICATE, **changed})
+    assert (answer.status_code, what in answer.text) == (422, True), answer.text
