@@ -29,6 +29,7 @@ from collector.api.known import (
 )
 from collector.api.services import Services
 from collector.api.things import find_rule
+from collector.custody.words import Chains
 from collector.identity.exceptions import (
     ExceptionItem,
     ExceptionKind,
@@ -230,6 +231,7 @@ class Judge:
             points=self._declared(position),
             frontiers=frontiers,
             exceptions=self._found(facts),
+            chains=Chains(facts),
         )
 
     def _declared(self, known: KnownPosition) -> dict[str, PointFacts]:

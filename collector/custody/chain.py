@@ -8,7 +8,7 @@ negative time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from collector.identity.times import NS_PER_S, utc_text, utc_text_or_none
@@ -38,6 +38,8 @@ class Custody:
     to_ns: int | None
     evidence: tuple[str, ...]
     why: str = ""
+    early: bool = False
+    """Taken before it was given: the clocks disagree, and the stretch is an interval."""
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,7 +77,9 @@ def chain(words: Iterable[Handed]) -> list[Custody]:
             named = give.other and take.holder and give.other != take.holder
             differs = f"given to {give.other}, taken by {take.holder}" if named else ""
             both = (give.evidence, take.evidence)
-            out.append(_stretch("passing", "", start, end, both, why=differs or disagree))
+            said = "; ".join(text for text in (differs, disagree) if text)
+            passing = _stretch("passing", "", start, end, both, why=said)
+            out.append(replace(passing, early=first is not give))
             holder, since, known_by, why = take.holder, end, (take.evidence,), ""
             at += 2
             continue

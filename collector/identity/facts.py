@@ -130,6 +130,8 @@ class Facts:
 
     decisions: tuple[JournalRow, ...] = ()
     """Rows about exceptions, in known order (`exceptions.handling` folds them)."""
+    handings: tuple[JournalRow, ...] = ()
+    """EPCIS events as kept, in known order (`collector.custody` reads them)."""
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     """Certificates of calibration, those that count no more too."""
 
@@ -336,6 +338,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         aliases=aliases,
         identifications=identifications_of(known_rows),
         decisions=tuple(row for row in known_rows if row.kind in _ABOUT_EXCEPTIONS),
+        handings=tuple(row for row in known_rows if row.kind == RowKind.CUSTODY),
         certificates=certificates_of(known_rows),
     )
 

@@ -14,11 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.custody.words import Chains
 from collector.identity.exceptions import (
     ExceptionItem,
-    ExceptionKind,
     concerning,
-    exception,
     worst_first,
 )
 from collector.identity.exceptions.handling import handled, handlings_of
@@ -29,7 +28,6 @@ from collector.judge.columns import Absences, Absent, Frontiers, PointFacts, Rea
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
     Coverage,
-    declared_spans,
     summary,
     total,
     unassigned_slots,
@@ -37,6 +35,17 @@ from collector.judge.coverage import (
 )
 from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
+from collector.judge.findings.legs import (
+    GAP_LONGER_THAN_NS,
+    declared_in,
+    excursion_item,
+    gap_item,
+    inside,
+    never_placed_item,
+    no_sensor_item,
+    out_of_profile_item,
+)
+from collector.judge.holders.findings import custodians, custody_document, custody_findings
 from collector.judge.instruments.calibration import Calibrations
 from collector.judge.instruments.findings import Context, calibration_of
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
@@ -49,12 +58,9 @@ from collector.judge.product import (
     parameter_of,
     unwatched_spans,
 )
-from collector.judge.storage import Decision
 
 NOT_BUILT: Final = ("verdict",)
 
-GAP_LONGER_THAN_NS: Final = 10 * 60 * NS_PER_S
-"""Without a usable reading for longer than this, and than three periods, is an exception."""
 GAP_PERIODS: Final = 3
 
 
@@ -78,6 +84,8 @@ class Sources:
     points: Mapping[str, PointFacts] = field(default_factory=dict)
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
+    chains: Chains | None = None
+    """Custody, worked out once for many batches."""
 
     def corrected(self, calibrations: Calibrations) -> Sources:
         """The same with every reading corrected by the certificate of its time."""
@@ -138,13 +146,14 @@ def build_history(
         _judge_leg(batch, leg, facts, sources, found)
         _judge_instruments(batch, leg, facts, replace(sources, read=stored), calibrations, found)
     if not legs:
-        found.exceptions.append(_never_placed(batch))
+        found.exceptions.append(never_placed_item(batch))
     position = facts.position
     points = {point.point for leg in legs for point in leg.points}
     excursions = sorted(found.excursions, key=lambda one: (one["from"], one["point"], one["id"]))
     product = _product(batch, facts, sources, resolver, legs, excursions)
     concerned = [batch.id, *(f"node:{node_of(point)}" for point in points), *(f"point:{p}" for p in points)]
     coverage = total(found.coverage)
+    custody = _custody(batch, legs, facts, sources.chains or Chains(facts), excursions, found)
     found.exceptions.extend(_excursion_findings(batch, excursions, position.known_ns))
     every = [*concerning(sources.exceptions, concerned), *found.exceptions]
     handlings = handlings_of(facts.decisions)
@@ -170,10 +179,31 @@ def build_history(
         "budgets": product.budgets,
         "mkt": product.mkt,
         "calibration": found.assessments,
+        "custody": custody,
         "exceptions": [item.document() for item in exceptions],
         "verdict": None,
         "not_built": list(NOT_BUILT),
     }
+
+
+def _custody(  # noqa: PLR0917 - one part of `build_history`
+    batch: Thing,
+    legs: Sequence[Leg],
+    facts: Facts,
+    chains: Chains,
+    excursions: Sequence[dict[str, Any]],
+    found: _Legs,
+) -> dict[str, Any]:
+    """Adds to each excursion who had the batch meanwhile: one event, split where it changed hands."""
+    chain, told, known_ns = chains.of(batch.id), chains.told(batch.id), facts.position.known_ns
+    for one in excursions:
+        start = ns_of_text(one["from"])
+        span = Span(start, known_ns if one["to"] is None else ns_of_text(one["to"]))
+        one["custodians"] = custodians(chain, span) if told else []
+    if told:
+        since_ns = min((leg.from_ns for leg in legs if not leg.of), default=None)
+        found.exceptions += custody_findings(batch.id, chain, since_ns=since_ns, known_ns=known_ns)
+    return custody_document(chain, told=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +269,7 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
     for one in judged:
         found.excursions.extend({**item, "equipment": leg.equipment} for item in one.excursions)
         found.exceptions.extend(
-            _gap(batch, leg, str(one.row["point"]), span, why=why, known_ns=facts.position.known_ns)
+            gap_item(batch, leg, str(one.row["point"]), span, why=why, known_ns=facts.position.known_ns)
             for span, why in one.gaps
         )
     known_ns = max(facts.links[link].known_ns for link in leg.links)
@@ -249,7 +279,7 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
     found.exceptions.extend(stamps_ahead(batch.id, leg, readings, known_ns=facts.position.known_ns))
     if step is not None:
         found.exceptions.extend(
-            _out_of_profile(batch, leg, one.row, step, known_ns) for one in judged if not _inside(one.row)
+            out_of_profile_item(batch, leg, one.row, step, known_ns) for one in judged if not inside(one.row)
         )
 
 
@@ -302,7 +332,7 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
             )
         )
         gaps.extend(
-            (gap, _declared(absences, gap))
+            (gap, declared_in(absences, gap))
             for gap in unusable_stretches(
                 columns,
                 span,
@@ -343,119 +373,17 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
 def _excursion_findings(
     batch: Thing, excursions: Sequence[Mapping[str, Any]], known_ns: int
 ) -> list[ExceptionItem]:
-    return [_excursion(batch, one, known_ns) for one in excursions]
-
-
-def _excursion(batch: Thing, found: Mapping[str, Any], known_ns: int) -> ExceptionItem:
-    """A limit left is a finding of each batch that was there; alarms are another machine."""
-    until = "still" if found["to"] is None else f"to {found['to']}"
-    return exception(
-        ExceptionKind.EXCURSION,
-        batch.id,
-        str(found["equipment"]),
-        f"point:{found['point']}",
-        about=(str(found["id"]),),
-        evidence=(
-            str(found["id"]),
-            f"{found['point']} {found['side']} of {found['rule']} from {found['from']} {until}",
-            f"peak {found['peak']}, {found['seconds']:g} s, {found['policy']}",
-        ),
-        opened_ns=min(known_ns, ns_of_text(str(found["from"]))),
-        suggested="Assess what it means for the batch; accepting it needs a deviation.",
-    )
-
-
-def _never_placed(batch: Thing) -> ExceptionItem:
-    return exception(
-        ExceptionKind.NO_SENSOR,
-        batch.id,
-        about=(),
-        evidence=("the batch was never linked to any equipment",),
-        opened_ns=batch.known_ns,
-        suggested="Link the batch to its equipment, or scan it in.",
-    )
+    return [excursion_item(batch, one, known_ns) for one in excursions]
 
 
 def _sensor_findings(
     batch: Thing, leg: Leg, unwatched: Mapping[str, Sequence[Span]], known_ns: int
 ) -> list[ExceptionItem]:
     """Parts of a leg without any point, and those without one of a required parameter."""
-    bare = [_no_sensor(batch, leg, span, known_ns) for span in leg.bare]
+    bare = [no_sensor_item(batch, leg, span, known_ns) for span in leg.bare]
     return bare + [
-        _no_sensor(batch, leg, span, known_ns, parameter=name)
+        no_sensor_item(batch, leg, span, known_ns, parameter=name)
         for name, spans in unwatched.items()
         for span in spans
         if not any(hole.from_ns <= span.from_ns and span.to_ns <= hole.to_ns for hole in leg.bare)
     ]
-
-
-def _inside(row: Mapping[str, Any]) -> bool:
-    return row["decision"] in {None, Decision.IN}
-
-
-def _out_of_profile(
-    batch: Thing, leg: Leg, row: Mapping[str, Any], step: Step, known_ns: int
-) -> ExceptionItem:
-    """Beyond what the profile allows in this step, or too near to it to tell (guard band)."""
-    wanted = step.required[parameter_of(str(row["point"]))]
-    return exception(
-        ExceptionKind.OUT_OF_PROFILE,
-        batch.id,
-        leg.equipment,
-        f"point:{row['point']}",
-        about=(str(row["point"]), *leg.links),
-        evidence=(
-            *leg.links,
-            f"{row['point']} was between {row['min']} and {row['max']}: {row['decision']}",
-            f"the step {step.name!r} asks for {wanted.get('low')} to {wanted.get('high')}",
-            f"U = {wanted.get('uncertainty') or 0}",
-        ),
-        opened_ns=known_ns,
-        suggested="Assess the deviation; indeterminate is not in.",
-    )
-
-
-def _no_sensor(batch: Thing, leg: Leg, span: Span, known_ns: int, *, parameter: str = "") -> ExceptionItem:
-    what = f"point of {parameter}" if parameter else "point"
-    return exception(
-        ExceptionKind.NO_SENSOR,
-        batch.id,
-        leg.equipment,
-        about=(leg.equipment, utc_text(span.from_ns), *([parameter] if parameter else [])),
-        evidence=(
-            *leg.links,
-            f"no {what} was linked to {leg.equipment} from {_between(span)}",
-        ),
-        opened_ns=known_ns,
-        suggested=f"Link the points of {leg.equipment} for that time.",
-    )
-
-
-def _between(span: Span) -> str:
-    return f"{utc_text(span.from_ns)} to {utc_text(span.to_ns)}"
-
-
-def _declared(absences: Sequence[Absent], gap: Span) -> tuple[str, ...]:
-    return tuple(
-        f"declared absent from {utc_text(part.from_ns)} to {utc_text(part.to_ns)}: {reason}"
-        for part, reason in declared_spans(absences, gap)
-    )
-
-
-def _gap(
-    batch: Thing, leg: Leg, point: str, span: Span, *, why: tuple[str, ...], known_ns: int
-) -> ExceptionItem:
-    """Known once it lasted as long as the policy allows, and by the position at the latest."""
-    return exception(
-        ExceptionKind.GAP,
-        batch.id,
-        leg.equipment,
-        f"point:{point}",
-        about=(point, utc_text(span.from_ns)),
-        evidence=(
-            f"no usable reading of {point} from {utc_text(span.from_ns)} to {utc_text(span.to_ns)}",
-            *why,
-        ),
-        opened_ns=min(known_ns, span.from_ns + GAP_LONGER_THAN_NS),
-        suggested="Find other evidence for that time, or assess what may have happened.",
-    )

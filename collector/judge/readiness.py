@@ -87,8 +87,16 @@ def _identity(history: Document) -> Answer:
 
 
 def _custody(history: Document) -> Answer:
-    failed = _failed_by(history, "unplaced", "overlap")
-    return failed or (Result.INDETERMINATE, ("no gap between stays; hand-overs: not_built",))
+    failed = _failed_by(history, "unplaced", "overlap", "custody_unknown")
+    if failed:
+        return failed
+    if not history["custody"]["told"]:
+        return Result.INDETERMINATE, ("nobody told of any hand-over: who had it is not known",)
+    return Result.PASS, [
+        f"{one['holder'] or one['state']} from {one['from'] or 'the beginning'}"
+        for one in history["custody"]["chain"]
+        if one["state"] != "unknown"
+    ]
 
 
 def _sensors(history: Document) -> Answer:

@@ -76,9 +76,9 @@ async def test_readiness_is_sixteen_checks_and_never_ready_while_some_are_not_bu
     await site(api, robot)
     document = await get(robot, "/batches/B-1/readiness", **{"for": "ship"})
     assert (document["verdict"], document["for"], len(document["checks"])) == ("not_ready", "ship", 16)
-    assert document["checks"][6] == {
-        "id": "G7",
-        "what": "sensors in calibration",
+    assert document["checks"][12] == {
+        "id": "G13",
+        "what": "deviations closed at every site",
         "result": "indeterminate",
         "evidence": ["not_built"],
     }

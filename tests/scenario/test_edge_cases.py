@@ -250,6 +250,17 @@ def seen(history: Document, wanted: Document) -> None:
         "excursions": [[one["rule"], hour(one["from"]), hour(one["to"])] for one in history["excursions"]],
         "drawn_s": [one["drawn_s"] for one in history["budgets"]],
         "evidence": [text for one in history["exceptions"] for text in one["evidence"]],
+        "custodians": [
+            [
+                [part["holder"] or part["state"], hour(part["from"]), hour(part["to"])]
+                for part in one["custodians"]
+            ]
+            for one in history["excursions"]
+        ],
+        "custody": [
+            [one["holder"] or one["state"], hour(one["from"]), hour(one["to"])]
+            for one in history["custody"]["chain"]
+        ],
         "inherited": [leg["inherited_from"] for leg in history["legs"]],
         "impacts": [[one["point"].split("/")[-1], one["impact"]] for one in history["calibration"]],
     }

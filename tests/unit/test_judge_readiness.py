@@ -33,6 +33,7 @@ def history(**more: Any) -> dict[str, Any]:
         "excursions": [],
         "budgets": [{"id": "b", "faults": [], "remaining_s": 10.0}],
         "exceptions": [],
+        "custody": {"told": True, "chain": [{"state": "held", "holder": "lab", "from": None, "to": None}]},
     }
     return {**whole, **more}
 
@@ -52,6 +53,7 @@ def test_what_exists_passes_and_the_rest_is_indeterminate_so_nothing_is_ready() 
     found = results(history())
     assert [name for name, result in found.items() if result == "pass"] == [
         "G1",
+        "G2",
         "G3",
         "G4",
         "G5",
@@ -78,6 +80,7 @@ def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         ("G1", told("conflict")),
         ("G1", told("unreadable_label")),
         ("G2", told("unplaced")),
+        ("G2", told("custody_unknown")),
         ("G3", told("no_sensor")),
         ("G3", {"legs": []}),
         ("G4", told("gap")),
@@ -105,6 +108,7 @@ def test_each_check_that_is_built_can_fail(check: str, more: dict[str, Any]) -> 
     ("check", "more"),
     [
         ("G1", {"batch": {"id": "b", "coi": None}}),
+        ("G2", {"custody": {"told": False, "chain": []}}),
         ("G3", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
         ("G4", {"coverage": {"slots": 9, "present": 8, "late_pending": 1, "not_required": 0, "ratio": 0.9}}),
         ("G6", {"versions": {"software": "x", "rules": [], "product_profile": None}}),

@@ -6,7 +6,6 @@ Owns what is kept of an EPCIS event (once by its hash) and the route of the chai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,17 +14,15 @@ from collector.api.known import Known, TheRegistry, known_document
 from collector.api.problems import unusable
 from collector.api.things import Document
 from collector.custody import epcis
-from collector.custody.chain import Handed, chain
 from collector.custody.epcis import EpcisRequest
 from collector.custody.event_hash import event_hash
-from collector.identity.facts import Facts
+from collector.custody.words import Chains
 from collector.identity.ids import Kind
 from collector.identity.rows import JournalRow, RowKind
 from collector.identity.times import ns_of, utc_text
 from collector.registry.commands import Registry
 
 router = APIRouter()
-_SIDES = {"hand_over": "give", "receive": "take"}
 
 
 def post_epcis(registry: Registry, actor: str, request: EpcisRequest) -> tuple[list[Document], bool]:
@@ -80,42 +77,8 @@ def custody(name: str, registry: TheRegistry, known: Known) -> dict[str, Any]:
     """Who had a batch when, by scans of hand-over and receipt and by EPCIS events."""
     facts = registry.facts(known)
     batch = facts.find(Kind.BATCH, name)
-    rows = registry.journal.rows(upto=known.journal, kinds=(RowKind.CUSTODY,))
-    words = [*_of_scans(facts, batch.id), *_of_events(facts, batch.id, rows)]
     return {
         "known": known_document(known),
         "batch": batch.id,
-        "chain": [one.document() for one in chain(words)],
+        "chain": [one.document() for one in Chains(facts).of(batch.id)],
     }
-
-
-def _of_scans(facts: Facts, batch: str) -> Iterator[Handed]:
-    for act in facts.acts:
-        if act.act in _SIDES and facts.candidates(Kind.BATCH, act.batch) == (batch,):
-            yield Handed(
-                time_ns=act.valid_ns,
-                side=_SIDES[act.act],
-                holder=act.actor or act.equipment,
-                other=act.party,
-                evidence=f"event:{act.event_id}",
-            )
-
-
-def _of_events(facts: Facts, batch: str, rows: list[JournalRow]) -> Iterator[Handed]:
-    withdrawn = {row.subject for row in rows if "errorDeclaration" in row.body["event"]}
-    for row in rows:
-        event = row.body["event"]
-        side = epcis.side(event)
-        if not side or row.subject in withdrawn:
-            continue
-        if not any(facts.candidates(Kind.BATCH, text) == (batch,) for text in epcis.named(event)):
-            continue
-        source, destination = epcis.party(event, "source"), epcis.party(event, "destination")
-        place = str((event.get("readPoint") or {}).get("id", ""))
-        yield Handed(
-            time_ns=ns_of(epcis.time_of(event)),
-            side=side,
-            holder=(source if side == "give" else destination) or place,
-            other=destination if side == "give" else source,
-            evidence=row.subject,
-        )

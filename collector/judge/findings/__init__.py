@@ -1,0 +1,1 @@
+"""What is found in a batch's legs, as exceptions."""
