@@ -32,6 +32,10 @@ def readings(
     form: Annotated[str, typer.Option("--format", help="Form of times (strptime), where unclear.")] = "",
     offset_s: Annotated[float, typer.Option("--offset", help="Seconds the logger was ahead.")] = 0.0,
     bound_s: Annotated[float | None, typer.Option("--bound", help="Seconds of doubt left.")] = None,
+    stamp: Annotated[
+        list[str] | None,
+        typer.Option(help="LOGGER=TRUE, what it showed at that true time; two of them tell its drift."),
+    ] = None,
     subject: Annotated[str, typer.Option(help="What a file without readings is evidence of.")] = "",
     dry_run: Dry = False,
     url: Url = URL,
@@ -51,6 +55,7 @@ def readings(
         "subject": subject,
     }
     said |= {} if bound_s is None else {"bound_s": bound_s}
+    said |= {"stamp": stamp} if stamp else {}
     there = cli_import.There(url=url, token=token, dry_run=dry_run, json=as_json)
     raise typer.Exit(cli_import.readings(there, file, said))
 

@@ -109,12 +109,14 @@ class Latest:
             (point.group, point.node, point.device, point.name, since),
         )
 
-    def forget(self, stream: Stream, number: int) -> None:
-        """No last value is of a segment whose content is not what its digest says."""
+    def forget(self, stream: Stream, number: int | None = None) -> None:
+        """No last value is of a segment that counts no more: one whose content is wrong, or every one."""
         self.settle()
-        of = (stream.group, stream.node, stream.epoch, number)
+        of = (stream.group, stream.node, stream.epoch)
         for point, last in self._state.lasts.items():
-            if last.order is None or (point.group, point.node, *last.order[1:3]) != of:
+            if last.order is None or (point.group, point.node, last.order[1]) != of:
+                continue
+            if number not in {None, last.order[2]}:
                 continue
             last.order = None
             self._state.latest_changed.pop(id(last), None)

@@ -182,6 +182,8 @@ class Projector:
                 self._segments.unreadable(entry, progress)
             case EntryKind.FILE:
                 pass  # an original: what was read from it are segments of their own
+            case EntryKind.WITHDRAWAL:
+                self._segments.withdraw(entry)
             case _:
                 self._birth_or_death(entry, progress)
 

@@ -128,6 +128,36 @@ class Segments:
             stream = self._state.stream(entry.group, entry.node, entry.epoch, own=True, entry_id=entry.id)
             stream.numbers.add(entry.number)
 
+    def withdraw(self, entry: Entry) -> None:
+        """What this stream brought gives no readings from this entry on; older positions still have it."""
+        stream = self._state.streams.get((entry.group, entry.node, entry.epoch or ""))
+        if stream is None:
+            return
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?)",
+            [(one.id, stream.sid, entry.id, entry.id) for one in self._ledger.of_stream(*stream.key)],
+        )
+        stream.frontier_ms = 0
+        self._connection.execute("INSERT OR REPLACE INTO frontier VALUES (?,?,0)", (stream.sid, entry.id))
+        self._latest.forget(stream)
+        self._count_again(entry)
+
+    def _count_again(self, withdrawal: Entry) -> None:
+        """Latest values of what other streams of the node brought, the newest of each."""
+        gone = {
+            row[0] for row in query(self._connection, "SELECT id FROM dropped UNION SELECT id FROM rejected")
+        }
+        for (group, node, _), stream in list(self._state.streams.items()):
+            if (group, node) != (withdrawal.group, withdrawal.node) or not stream.own:
+                continue
+            for other in self._ledger.of_stream(*stream.key):
+                data = None if other.id in gone or other.id > withdrawal.id else self._again(other)
+                if data is not None:
+                    keys, rows = newest(data.block)
+                    bound = self._latest.bound(stream, other, data.block, keys)
+                    self._latest.note(stream, other, data.block, bound, rows)
+            self._latest.settle()
+
     def retry(self, stream: Stream, birth: Entry, progress: Progress) -> None:
         """A birth gave this stream new names: project again what waited for them."""
         if not stream.waiting:

@@ -15,14 +15,17 @@ from typing import Any, Final
 from collector.identity.errors import ContradictionError, UnacceptableError, UnknownIdentityError
 from collector.identity.facts import Facts
 from collector.identity.resolve import Resolver
-from collector.identity.rows import JournalRow, RowKind
+from collector.identity.rows import RowKind
 from collector.identity.times import NS_PER_S, utc_text
 from collector.imports import mapping as columns
+from collector.imports.clock import Clock, ClockError, Stamp
 from collector.imports.mapping import PARSER, Series
 from collector.imports.segments import file_draft, point_name, stream_drafts
 from collector.imports.tables import NoTableError, Table, read_table
+from collector.imports.versions import KINDS, Import, epoch_of, imports_of
 from collector.registry.commands import Registry
 from collector.store.ledger import Ledger
+from collector.store.ledger.entries import Draft
 from gateway.contract.topics import check_id
 
 PPM: Final = 130e-6
@@ -43,7 +46,16 @@ class Brought:
     format: str = ""
     offset_s: float = 0.0
     bound_s: float | None = None
+    stamps: tuple[Stamp, ...] = ()
+    """Looks at the logger's clock and a true one at once: two and more tell its drift."""
     subject: str = ""
+
+    @property
+    def clock(self) -> Clock:
+        """What is known of the logger's clock. Raises ClockError."""
+        if self.stamps and self.offset_s:
+            raise ClockError("give either how far the clock was ahead, or stamps of both clocks")
+        return Clock.through(self.stamps) if self.stamps else Clock.ahead(self.offset_s)
 
     @property
     def sha256(self) -> str:
@@ -73,16 +85,16 @@ class ImportDesk:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def rows(self, *, upto: int | None = None) -> list[JournalRow]:
-        """Imports in the order in which they became known."""
-        return self._registry.journal.rows(upto=upto, kinds=(RowKind.IMPORT,))
+    def every(self, *, upto: int | None = None) -> list[Import]:
+        """Imports in the order in which they became known, as they were at a row of the journal."""
+        return list(imports_of(self._registry.journal.rows(upto=upto, kinds=KINDS)).values())
 
-    def find(self, import_id: str, *, upto: int | None = None) -> JournalRow:
+    def find(self, import_id: str, *, upto: int | None = None) -> Import:
         """One import by its id, with or without `import:`; else UnknownIdentityError."""
         wanted = {import_id, f"import:{import_id}"}
-        for row in self.rows(upto=upto):
-            if row.subject in wanted or row.body["sha256"] == import_id:
-                return row
+        for one in self.every(upto=upto):
+            if one.id in wanted or one.sha256 == import_id:
+                return one
         raise UnknownIdentityError(
             what=f"unknown import {import_id!r}",
             why="no file of that id was brought",
@@ -91,10 +103,10 @@ class ImportDesk:
 
     def file(self, import_id: str) -> tuple[str, bytes]:
         """Name and bytes of a file, as received."""
-        row = self.find(import_id)
-        entry = self._ledger.file(row.body["sha256"])
+        one = self.find(import_id)
+        entry = self._ledger.file(one.sha256)
         assert entry is not None, "the file is committed before its row"
-        return str(row.body["name"]), entry.payload
+        return str(one.body["name"]), entry.payload
 
     def maps(self) -> dict[str, columns.Mapping]:
         """Saved mappings by name, the last one saved of each."""
@@ -113,10 +125,9 @@ class ImportDesk:
         known = self._known(brought.sha256)
         understood = self.understand(brought)
         return {
-            **self._document(brought, understood),
-            "already": None if known is None else known.subject,
+            **self.document(brought, understood),
+            "already": None if known is None else known.id,
             "asks": understood.asks or None,
-            "mapping": None if understood.mapping is None else understood.mapping.model_dump(mode="json"),
             "clock": self._clock(brought, understood.series),
             "sample": [] if understood.table is None else [list(row) for row in understood.table.rows[:5]],
             "header": [] if understood.table is None else list(understood.table.header),
@@ -134,7 +145,7 @@ class ImportDesk:
         mapping: columns.Mapping | None = None
         try:
             mapping = self._mapping(brought, table)
-            full, series = columns.read(table, mapping, offset_ns=round(brought.offset_s * NS_PER_S))
+            full, series = columns.read(table, mapping, clock=brought.clock)
             check_id(logger or "-")
         except ValueError as error:
             return Understood(table=table, mapping=mapping, series=(), logger=logger, asks=str(error))
@@ -158,34 +169,22 @@ class ImportDesk:
 
     # --- taking -----------------------------------------------------------------------------------
 
-    def take(self, actor: str, brought: Brought) -> tuple[JournalRow, bool]:
-        """Import a file: its row, and whether it is new. Raises RefusedError when something must be given."""
+    def take(self, actor: str, brought: Brought) -> tuple[Import, bool]:
+        """Import a file, and whether it is new. Raises RefusedError when something must be given."""
         with self._registry.journal.exclusive():
             understood = self.understand(brought)
             known = self._known(brought.sha256)
             if known is not None:
                 self._same(known, brought, understood)
                 return known, False
-            if understood.asks:
-                raise UnacceptableError(
-                    what=f"{brought.name or 'the file'} cannot be imported yet",
-                    why=understood.asks,
-                    next_step="Preview it, and give what is missing.",
-                )
+            whole(brought, understood)
             received_ns = self._now_ns()
             drafts = [
                 file_draft(
                     brought.content, logger=understood.logger, sha256=brought.sha256, received_ns=received_ns
                 )
             ]
-            if understood.series:
-                drafts += stream_drafts(
-                    understood.series,
-                    logger=understood.logger,
-                    epoch=brought.sha256[:16],
-                    bound_s=brought.bound_s,
-                    received_ns=received_ns,
-                )
+            drafts += self.stream(brought, understood, version=1, received_ns=received_ns)
             self._ledger.commit(drafts)
             if brought.map_name and understood.mapping is not None:
                 saved = understood.mapping.model_copy(update={"format": understood.mapping.format})
@@ -193,29 +192,62 @@ class ImportDesk:
             row = self._registry.journal.append(
                 kind=RowKind.IMPORT,
                 subject=f"import:{brought.sha256[:16]}",
-                body=self._document(brought, understood),
+                body=self.document(brought, understood),
                 actor=actor,
             )
-            return row, True
+            return self.find(row.subject), True
 
-    def _known(self, sha256: str) -> JournalRow | None:
-        return next((row for row in self.rows() if row.body["sha256"] == sha256), None)
+    def rows(self, brought: Brought) -> list[dict[str, Any]]:
+        """Every row with both stamps: as the logger wrote it, and the time that counts."""
+        understood = self.understand(brought)
+        if understood.table is None or understood.mapping is None or understood.asks:
+            return []
+        return [
+            {"line": line, "stamp": stamp, "logger_time": utc_text(logger), "time": utc_text(true)}
+            for line, stamp, logger, true in columns.stamped(
+                understood.table, understood.mapping, clock=brought.clock
+            )
+        ]
 
-    def _same(self, known: JournalRow, brought: Brought, understood: Understood) -> None:
+    def stream(
+        self, brought: Brought, understood: Understood, *, version: int, received_ns: int
+    ) -> list[Draft]:
+        """The readings of one version as entries of the ledger; none for evidence."""
+        if not understood.series:
+            return []
+        return stream_drafts(
+            understood.series,
+            logger=understood.logger,
+            epoch=epoch_of(brought.sha256, version),
+            bound_s=brought.bound_s,
+            received_ns=received_ns,
+        )
+
+    def _known(self, sha256: str) -> Import | None:
+        return next((one for one in self.every() if one.sha256 == sha256), None)
+
+    def _same(self, known: Import, brought: Brought, understood: Understood) -> None:
         """The same file again is the same import; read in another way it contradicts itself."""
-        asked = self._document(replace(brought, name=known.body["name"]), understood)
-        kept = {key: known.body[key] for key in _READ if known.body.get(key) != asked.get(key)}
+        if known.withdrawn:
+            raise ContradictionError(
+                what=f"this file is {known.id}, which was withdrawn",
+                why=f"by {known.versions[-1].actor}: {known.versions[-1].reason}",
+                next_step="A correction of it (POST /imports/{id}/correction) brings it back.",
+            )
+        asked = self.document(replace(brought, name=known.body["name"]), understood)
+        kept = {key: known.body[key] for key in READ if known.body.get(key) != asked.get(key)}
         stated = understood.asks == "" and brought.subject in {"", known.body["subject"]}
         if kept and stated:
             raise ContradictionError(
-                what=f"this file is {known.subject} already, read in another way",
+                what=f"this file is {known.id} already, read in another way",
                 why=f"it differs in {', '.join(sorted(kept))}",
-                next_step="Readings are never rewritten: leave its points unlinked, or state what was wrong.",
+                next_step="State what was wrong: POST /imports/{id}/correction.",
             )
 
     # --- forms ------------------------------------------------------------------------------------
 
-    def _document(self, brought: Brought, understood: Understood) -> dict[str, Any]:
+    def document(self, brought: Brought, understood: Understood) -> dict[str, Any]:
+        """What an import's row says."""
         span = columns.first_and_last(understood.series)
         readings = [value for one in understood.series for value in one.values]
         return {
@@ -231,6 +263,8 @@ class ImportDesk:
             "format": None if understood.mapping is None else understood.mapping.format or None,
             "offset_s": brought.offset_s,
             "bound_s": brought.bound_s,
+            "mapping": None if understood.mapping is None else understood.mapping.model_dump(mode="json"),
+            "clock": brought.clock.document() if understood.series else None,
             "rows": 0 if understood.table is None else len(understood.table.rows),
             "readings": len(readings),
             "bad": sum(value is None for value in readings),
@@ -249,12 +283,14 @@ class ImportDesk:
         return {
             "offset_s": brought.offset_s,
             "bound_s": brought.bound_s,
+            **(brought.clock.document() or {}),
             "ahead_s_at_least": round(ahead_s, 3) if ahead_s > 0 else None,
             "drift_s_possible": round((span[1] - span[0]) / NS_PER_S * PPM, 3),
         }
 
 
-_READ: Final = ("logger", "zone", "format", "offset_s", "bound_s", "points", "readings")
+READ: Final = ("logger", "zone", "format", "offset_s", "bound_s", "clock", "points", "readings")
+"""What tells whether a file is read in the same way."""
 
 
 def _point(logger: str, one: Series) -> dict[str, Any]:
@@ -282,19 +318,35 @@ def candidates(brought: Brought, understood: Understood, facts: Facts) -> list[s
     return sorted(found)[:CANDIDATES_MAX]
 
 
-def import_document(row: JournalRow, facts: Facts) -> dict[str, Any]:
+def whole(brought: Brought, understood: Understood) -> None:
+    """Raises UnacceptableError while something must be given."""
+    if understood.asks:
+        raise UnacceptableError(
+            what=f"{brought.name or 'the file'} cannot be imported yet",
+            why=understood.asks,
+            next_step="Preview it, and give what is missing.",
+        )
+
+
+def import_document(one: Import, facts: Facts) -> dict[str, Any]:
     """An import in JSON, with what of it belongs to nothing yet."""
     resolver = Resolver(facts)
     linked = resolver.linked_points | resolver.placed_points
-    body: Mapping[str, Any] = row.body
+    body: Mapping[str, Any] = one.body
     unlinked = [point["point"] for point in body["points"] if point["point"] not in linked]
+    waits = bool(unlinked) or (body["kind"] == "evidence" and not body["subject"])
     return {
-        "id": row.subject,
+        "id": one.id,
         **body,
-        "unlinked": unlinked,
-        "inbox": bool(unlinked) or (body["kind"] == "evidence" and not body["subject"]),
-        "known": utc_text(row.known_at_ns),
-        "actor": row.actor,
+        "state": "withdrawn" if one.withdrawn else "in_force",
+        "version": one.versions[-1].number,
+        "versions": [version.shown() for version in one.versions],
+        "proposed": None if one.proposal is None else one.proposal.shown(),
+        "rejected": [dict(told) for told in one.rejected],
+        "unlinked": [] if one.withdrawn else unlinked,
+        "inbox": one.proposal is not None or (waits and not one.withdrawn),
+        "known": utc_text(one.row.known_at_ns),
+        "actor": one.row.actor,
     }
 
 

@@ -17,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from collector.identity.local_time import instants, zone_of
 from collector.identity.times import ns_of
+from collector.imports.clock import Clock
 from collector.imports.stamps import format_of, looks_like_time, read_stamp
 from collector.imports.tables import Table, is_number
 
+TRUE: Final = Clock()
+"""A logger's clock of which nothing else is known."""
 PARSER: Final = "table@1"
 """Named in every import: what it makes of a file never changes under one version."""
 _UNITS: Final = {
@@ -115,8 +118,8 @@ def _column(header: str) -> Column:
     return Column(name=header)
 
 
-def read(table: Table, mapping: Mapping, *, offset_ns: int = 0) -> tuple[Mapping, list[Series]]:
-    """The mapping with everything found, and the readings; `offset_ns` is how far the logger was ahead.
+def read(table: Table, mapping: Mapping, *, clock: Clock = TRUE) -> tuple[Mapping, list[Series]]:
+    """The mapping with everything found, and the readings at true time, by what is known of the clock.
 
     Raises ValueError (MappingError, StampError, LocalTimeError) in words.
     """
@@ -125,12 +128,11 @@ def read(table: Table, mapping: Mapping, *, offset_ns: int = 0) -> tuple[Mapping
         msg = f"the file has no column {missing[0]!r}; it has {', '.join(table.header)}"
         raise MappingError(msg)
     places = [table.header.index(name) for name in mapping.time]
-    rows = [row for row in table.rows if all(row[at] for at in places)]
-    stamps = [" ".join(row[at] for at in places) for row in rows]
+    rows, stamps = _with_time(table, places)
     if not stamps:
         raise MappingError("no row has a time")
     full = mapping if mapping.format else mapping.model_copy(update={"format": format_of(stamps)})
-    times = [at - offset_ns for at in _instants(stamps, full)]
+    times = [clock.true_ns(at) for at in _instants(stamps, full)]
     order = sorted(range(len(times)), key=lambda at: times[at])
     series = []
     for header, column in full.columns.items():
@@ -138,6 +140,21 @@ def read(table: Table, mapping: Mapping, *, offset_ns: int = 0) -> tuple[Mapping
         kept = [(times[one], _value(rows[one][at], full.decimal)) for one in order if rows[one][at]]
         series.append(Series(column, tuple(time for time, _ in kept), tuple(value for _, value in kept)))
     return full, series
+
+
+def _with_time(table: Table, places: Sequence[int]) -> tuple[list[tuple[str, ...]], list[str]]:
+    rows = [row for row in table.rows if all(row[at] for at in places)]
+    return rows, [" ".join(row[at] for at in places) for row in rows]
+
+
+def stamped(table: Table, mapping: Mapping, *, clock: Clock = TRUE) -> list[tuple[int, str, int, int]]:
+    """(row from 1, stamp as written, the logger's time, true time; ns) of every row with a time."""
+    _, stamps = _with_time(table, [table.header.index(name) for name in mapping.time])
+    by_logger = _instants(stamps, mapping)
+    return [
+        (line, stamp, logger, clock.true_ns(logger))
+        for line, (stamp, logger) in enumerate(zip(stamps, by_logger, strict=True), start=1)
+    ]
 
 
 def _instants(stamps: Sequence[str], mapping: Mapping) -> list[int]:

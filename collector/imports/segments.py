@@ -44,6 +44,19 @@ def file_draft(content: bytes, *, logger: str, sha256: str, received_ns: int) ->
     )
 
 
+def withdrawal_draft(told: bytes, *, logger: str, epoch: str, received_ns: int) -> Draft:
+    """From this entry on the stream of that epoch gives no readings; `told` says who and why."""
+    return Draft(
+        kind=EntryKind.WITHDRAWAL,
+        group=IMPORT_GROUP,
+        node=logger,
+        device=NODE_DEVICE,
+        payload=told,
+        received_ns=received_ns,
+        epoch=epoch,
+    )
+
+
 def stream_drafts(
     series: Sequence[Series], *, logger: str, epoch: str, bound_s: float | None, received_ns: int
 ) -> list[Draft]:

@@ -20,6 +20,7 @@ from collector.store.database import Readers, Row, query, query_one
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 from collector.store.numbers import NumberSet
+from collector.store.schema import GONE
 from collector.store.told import ToldByNodes
 from gateway.contract.events import Event, UnknownEvent, parse_event
 from gateway.contract.reading import Kind, PointName
@@ -414,11 +415,10 @@ class Projection:
         """Unequal readings at one (point, time), oldest finding first."""
         last = (1 << 62) if upto is None else upto
         rows = self._readers.rows(
-            "SELECT id, other, grp, node, device, name, time_ms FROM conflict WHERE id <= ?"
-            " AND id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
-            " AND other NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            "SELECT id, other, grp, node, device, name, time_ms FROM conflict WHERE id <= ?"  # noqa: S608
+            f" AND id NOT IN ({GONE}) AND other NOT IN ({GONE})"
             " ORDER BY id, grp, node, device, name, time_ms LIMIT ?",
-            (last, last, last, limit),
+            (last, last, last, last, last, limit),
         )
         return [
             Conflict(id=i, other=o, point=PointName(g, n, d, m), time_ms=t) for i, o, g, n, d, m, t in rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "7"
+SCHEMA_VERSION: Final = "8"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS frontier (
 CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS conflict (
   grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
-  PRIMARY KEY (grp, node, device, name, time_ms)) WITHOUT ROWID;
+  PRIMARY KEY (grp, node, device, name, time_ms, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uncompared (
   id INTEGER PRIMARY KEY, grp TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS skipped (id INTEGER PRIMARY KEY, problem TEXT NOT NULL);
@@ -96,6 +96,10 @@ CREATE TABLE IF NOT EXISTS rebound (
   id INTEGER, alias TEXT, sid INTEGER NOT NULL, bound TEXT NOT NULL, claimed TEXT NOT NULL,
   PRIMARY KEY (id, alias)) WITHOUT ROWID;
 """
+GONE: Final = (
+    "SELECT id FROM rejected WHERE since <= ? UNION SELECT id FROM dropped WHERE since <= ? AND other = since"
+)
+"""Entries whose content counts no more: found wrong, or of a file that was withdrawn by the entry `other`."""
 TABLES: Final = (
     *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected"),
     *("waited", "unchecked"),

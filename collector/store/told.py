@@ -14,6 +14,7 @@ from collector.identity.times import NS_PER_MS, NS_PER_S, ns_of, utc_text
 from collector.judge.columns import Absent
 from collector.store.database import Readers, Row
 from collector.store.ledger import Entry, Ledger
+from collector.store.schema import GONE
 from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, UnknownEvent, parse_event
 from gateway.contract.reading import PointName
 from gateway.contract.receipts import ranges_of
@@ -94,11 +95,10 @@ class ToldByNodes:
     def conflicting(self, *, upto: int) -> list[tuple[PointName, int, int]]:
         """Every point with unequal readings at one time: at how many times, and the first finding's id."""
         rows = self._rows(
-            "SELECT grp, node, device, name, count(*), min(id) FROM conflict WHERE id <= ?"
-            " AND id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
-            " AND other NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            "SELECT grp, node, device, name, count(DISTINCT time_ms), min(id) FROM conflict WHERE id <= ?"  # noqa: S608 (constant text)
+            f" AND id NOT IN ({GONE}) AND other NOT IN ({GONE})"
             " GROUP BY grp, node, device, name ORDER BY 1, 2, 3, 4",
-            *(upto, upto, upto),
+            *[upto] * 5,
         )
         return [(PointName(*row[:4]), row[4], row[5]) for row in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collector.identity.times import utc_text
+from collector.imports.clock import Clock
 from collector.imports.mapping import Column, Mapping, Series, guess, logger_of, read
 from collector.imports.tables import NoTableError, Table, read_table
 
@@ -81,7 +82,7 @@ def test_the_hour_that_comes_twice_by_order_newest_first_too() -> None:
 
 def test_a_clock_that_was_ahead_is_taken_back() -> None:
     table = read_table(PLAIN)
-    _, (series,) = read(table, guess(table), offset_ns=121 * 10**9)
+    _, (series,) = read(table, guess(table), clock=Clock.ahead(121.0))
     assert utc_text(series.time_ns[0]) == "2026-01-05T02:57:59.000Z"
 
 

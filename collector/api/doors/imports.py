@@ -7,7 +7,7 @@ a file holds is `collector.imports`.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from collector.api.known import Seen, TheCaller, ThePage, TheRegistry, TheServices, paged
 from collector.api.problems import unusable
 from collector.api.things import Document, status_of
+from collector.identity.requests import DecisionRequest
+from collector.imports.clock import Stamp
+from collector.imports.corrections import Corrections, CorrectionWish, Reason, brought_of
 from collector.imports.desk import Brought, ImportDesk, import_document, subject_of
 from collector.imports.mapping import Mapping
 
@@ -30,6 +33,13 @@ def _desk(services: TheServices, registry: TheRegistry) -> ImportDesk:
 TheImports = Annotated[ImportDesk, Depends(_desk)]
 
 
+def _corrections(services: TheServices, registry: TheRegistry, desk: TheImports) -> Corrections:
+    return Corrections(desk=desk, ledger=services.ledger, registry=registry, now_ns=services.now_ns)
+
+
+TheCorrections = Annotated[Corrections, Depends(_corrections)]
+
+
 async def _brought(
     request: Request,
     *,
@@ -41,6 +51,7 @@ async def _brought(
     format: Text = "",
     offset_s: Annotated[float, Query(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0,
     bound_s: Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)] = None,
+    stamp: Annotated[tuple[str, ...], Query(max_length=100)] = (),
     subject: Text = "",
 ) -> Brought:
     content = await request.body()
@@ -61,8 +72,18 @@ async def _brought(
         format=format,
         offset_s=offset_s,
         bound_s=bound_s,
+        stamps=tuple(_stamp(one) for one in stamp),
         subject=subject,
     )
+
+
+def _stamp(text: str) -> Stamp:
+    """`LOGGER=TRUE`, two RFC 3339 times: what the logger showed at that true time."""
+    logger, _, true = text.replace(" ", "+").partition("=")
+    try:
+        return Stamp.model_validate({"logger": logger, "true": true})
+    except ValidationError as error:
+        raise unusable(f"stamp: {text!r} is no LOGGER=TRUE of two times with zone") from error
 
 
 def map_text(parts: tuple[int | str, ...]) -> list[str]:
@@ -95,10 +116,10 @@ async def post_import(
     """Keep a file, and take its readings when it is a table of a logger. The same file again: the same."""
     if brought.subject:
         subject_of(await asyncio.to_thread(registry.facts_now), brought.subject)
-    row, made = await asyncio.to_thread(desk.take, caller.name, brought)
+    one, made = await asyncio.to_thread(desk.take, caller.name, brought)
     await services.position()
     status_of(response, made=made)
-    return import_document(row, await asyncio.to_thread(registry.facts_now))
+    return import_document(one, await asyncio.to_thread(registry.facts_now))
 
 
 @router.post("/imports/preview")
@@ -114,7 +135,7 @@ def imports(
 ) -> Document:
     """Files by when they were brought; `inbox`: those that belong to nothing yet."""
     facts = registry.facts(known)
-    found = [import_document(row, facts) for row in desk.rows(upto=known.journal)]
+    found = [import_document(one, facts) for one in desk.every(upto=known.journal)]
     wanted = [one for one in found if one["inbox"] or not inbox]
     return paged(wanted, page, name=lambda one: str(one["id"]))
 
@@ -141,6 +162,65 @@ def original(import_id: str, desk: TheImports) -> Response:
     return Response(
         content, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
     )
+
+
+class WithdrawalRequest(BaseModel):
+    """That a file counts no more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Reason
+
+
+@router.post("/imports/{import_id}/correction")
+def correction(
+    import_id: str,
+    request: CorrectionWish,
+    corrections: TheCorrections,
+    registry: TheRegistry,
+    caller: TheCaller,
+) -> Document:
+    """Propose that the same bytes are read in another way; another person confirms."""
+    return import_document(corrections.correct(caller.name, import_id, request), registry.facts_now())
+
+
+@router.post("/imports/{import_id}/withdrawal")
+def withdrawal(
+    import_id: str,
+    request: WithdrawalRequest,
+    corrections: TheCorrections,
+    registry: TheRegistry,
+    caller: TheCaller,
+) -> Document:
+    """Propose that the file's readings count no more; another person confirms."""
+    return import_document(corrections.withdraw(caller.name, import_id, request.reason), registry.facts_now())
+
+
+@router.post("/imports/{import_id}/{decision}")
+async def decided(
+    *,
+    import_id: str,
+    decision: Literal["confirmation", "rejection"],
+    corrections: TheCorrections,
+    services: TheServices,
+    registry: TheRegistry,
+    caller: TheCaller,
+    request: DecisionRequest | None = None,
+) -> Document:
+    """Confirm or reject what was proposed: by another person than the one who proposed it."""
+    reason = "" if request is None else request.reason
+    confirm = decision == "confirmation"
+    one = await asyncio.to_thread(lambda: corrections.decide(caller.name, import_id, reason, confirm=confirm))
+    await services.position()
+    return import_document(one, await asyncio.to_thread(registry.facts_now))
+
+
+@router.get("/imports/{import_id}/rows")
+def both_stamps(import_id: str, desk: TheImports, page: ThePage) -> Document:
+    """Every row of the file with both stamps: the logger's, and the time that counts."""
+    one = desk.find(import_id)
+    rows = desk.rows(brought_of(one.body, desk.file(import_id)[1]))
+    return paged(rows, page, name=lambda row: f"{row['line']:07}")
 
 
 @router.get("/imports/{import_id}")

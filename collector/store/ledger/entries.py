@@ -61,6 +61,8 @@ class EntryKind(StrEnum):
     UNDECODABLE = "undecodable"
     FILE = "file"
     """A file that somebody brought, as received; `digest` is its SHA-256."""
+    WITHDRAWAL = "withdrawal"
+    """Two persons took back what was read from a file: the stream `epoch` gives no readings from here on."""
 
 
 class Outcome(StrEnum):

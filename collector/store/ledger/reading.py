@@ -152,6 +152,15 @@ class LedgerReading:
         )
         return self._whole(rows)
 
+    def of_stream(self, group: str, node: str, epoch: str) -> list[Entry]:
+        """Every segment of one epoch, without payloads, by id: streams of files have a thousand at most."""
+        rows = self._readers.rows(
+            f"SELECT {COLUMNS} FROM entry WHERE kind = 'segment' AND grp = ? AND node = ? AND epoch = ?"  # noqa: S608
+            " ORDER BY id",
+            (group, node, epoch),
+        )
+        return [entry_of(row) for row in rows]
+
     def first_copies(self, *, group: str, node: str, epoch: str, numbers: Range, below: int) -> list[Entry]:
         """The first entry with id < `below` of each segment number in a range, without payloads."""
         rows = self._readers.rows(
