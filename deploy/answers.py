@@ -39,7 +39,6 @@ class CommandError(Exception):
 
 _EXTRA_OF: Final = {
     "aiomqtt": "edge",
-    "pymodbus": "edge",
     "argon2": "collector",
     "fastapi": "collector",
     "httpx": "collector",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from deploy.answers import CommandError, Exit
-from edge.config import ConfigError, EdgeConfig, Fault, Loaded, load
+from edge.config import ConfigError, EdgeConfig, Loaded, load
 from gateway.contract.events import Event, Note, Scan
 from gateway.outbox.model import OutboxError
 from gateway.outbox.store import Outbox
@@ -93,7 +93,6 @@ def probe(config: Path, *, listen_s: float, json: bool) -> int:
     from edge.drivers.probe import probe as ask
 
     loaded = load(config)
-    _refuse_not_built(loaded)
     found = asyncio.run(ask(loaded.config, clocks=SystemClocks(), listen_s=listen_s))
     rows = [{**asdict(one), "time": _time(one.time_ms)} for one in found]
     for row in rows:
@@ -123,7 +122,6 @@ def run(config: Path) -> int:
     An absent broker or device never ends it.
     """
     loaded = load(config)
-    _refuse_not_built(loaded)
     with _outbox_sentences():
         asyncio.run(_run(loaded))
     return int(Exit.FINE)
@@ -233,19 +231,6 @@ def _summary(config: EdgeConfig) -> dict[str, Any]:
         "config_hash": config.hash,
         "limits_hash": config.limits_hash,
     }
-
-
-def _refuse_not_built(loaded: Loaded) -> None:
-    """A line that nobody would poll is no start."""
-    faults = [
-        Fault(
-            str(loaded.config.path), f"bus {bus.id!r}", f"{bus.scheme} is not built yet", "use a tcp:// bus"
-        )
-        for bus in loaded.config.buses.values()
-        if bus.scheme != "tcp" and any(device.bus == bus.id for device in loaded.config.devices)
-    ]
-    if faults:
-        raise ConfigError(faults)
 
 
 @contextmanager

@@ -23,7 +23,9 @@ from edge.doors.book import SEEN, Book
 from edge.doors.page import ScanPage
 from edge.doors.serial import Scanner
 from edge.drivers.clock import SystemClocks
-from edge.drivers.modbus import Bus, Poller, tcp
+from edge.drivers.lines.made import make_line
+from edge.drivers.lines.port import Line
+from edge.drivers.modbus import Poller
 from edge.drivers.mqtt import Listener
 from edge.drivers.silences import Silences
 from edge.keep import slots
@@ -115,6 +117,7 @@ class Agent:
         self.uplink: Uplink | None = None
         self.outbox: Outbox | None = None
         self._listeners: dict[str, Listener] = {}
+        self._lines: dict[str, Line] = {}
         self._slots: dict[str, DeviceSlots] = {}
         self._silences: dict[str, Silences] = {}
         self._plan = ""
@@ -263,6 +266,8 @@ class Agent:
             quieting.cancel()
             halt.set()
             await _finish(drivers, DRIVERS_STOP_S)
+            for line in self._lines.values():
+                line.close()
             flushed.set()
             await _finish([writer], None)
             farewell.set()
@@ -274,14 +279,13 @@ class Agent:
                 task.result()
 
     def _drivers(self, halt: asyncio.Event, intake: Intake) -> list[Coroutine[Any, Any, None]]:
-        """One task a device or source. A bus that is not built yet is refused before we come here."""
-        buses = {name: Bus.of(section) for name, section in self.config.buses.items()}
+        """One task a device or source."""
+        self._lines = {name: make_line(bus, self._clocks) for name, bus in self.config.buses.items()}
         work: list[Coroutine[Any, Any, None]] = []
         for device in self.config.devices:
             poller = Poller(
                 device=device,
-                bus=buses[device.bus],
-                make=tcp(self.config.buses[device.bus], device, self._clocks),
+                line=self._lines[device.bus],
                 keys=self._names_of(device.id),
                 clocks=self._clocks,
                 sink=intake,

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.link.faults import Fault
 
 Document = Mapping[str, Any]
-_NOT_BUILT: Final = ("rtu", "rtu+tcp")
 
 
 def entries(document: Document, key: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -99,16 +98,19 @@ def _nothing_to_do(document: Document, file: str) -> Iterator[Fault]:
 
 
 def _shared_lines(document: Document, file: str) -> Iterator[Fault]:
-    """One line, one reader: two would share out its bytes between them."""
+    """One line, one reader: two would share out its bytes, or talk at once."""
     lines: dict[str, str] = {}
     for key, item in [*entries(document, "bus"), *entries(document, "scanner")]:
         parts = urlsplit(url) if isinstance(url := item.get("url"), str) else None
-        if parts is None or parts.scheme not in {"serial", "rtu"}:
+        if parts is None or parts.scheme not in {"serial", "rtu", "tcp", "rtu+tcp"}:
             continue
-        if parts.path in lines and not (key.startswith("bus") and lines[parts.path].startswith("bus")):
-            hint = f"every scanner has a line of its own; {lines[parts.path]} reads this one"
-            yield Fault(file, f"{key}.url", f"{parts.path} is used twice", hint)
-        lines.setdefault(parts.path, key)
+        place = parts.path if parts.scheme in {"serial", "rtu"} else parts.netloc
+        if place in lines:
+            hint = f"every scanner has a line of its own; {lines[place]} reads this one"
+            if key.startswith("bus") and lines[place].startswith("bus"):
+                hint = f"one line is one [[bus]] with all of its devices, as {lines[place]} is"
+            yield Fault(file, f"{key}.url", f"{place} is used twice", hint)
+        lines.setdefault(place, key)
 
 
 def _long_flush(document: Document, file: str) -> Iterator[Fault]:
@@ -128,10 +130,6 @@ def _long_flush(document: Document, file: str) -> Iterator[Fault]:
 
 def _not_built(document: Document, file: str) -> Iterator[Fault]:
     for key, bus in entries(document, "bus"):
-        url = bus.get("url")
-        if isinstance(url, str) and urlsplit(url).scheme in _NOT_BUILT:
-            hint = "`edge run` refuses it until then; use tcp:// through a Modbus gateway"
-            yield Fault(file, f"{key}.url", f"{urlsplit(url).scheme} is not built yet", hint)
         if bus.get("annunciator") is True:
             yield Fault(
                 file, f"{key}.annunciator", "is not built yet and has no effect", "nothing is written to it"

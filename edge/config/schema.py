@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge.model.plan import ANSWER_MS
 from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
 from gateway.contract.events import DoorAct
 from gateway.contract.reading import NODE_DEVICE, Kind
@@ -45,6 +46,14 @@ BAUD: Final = 19_200
 SCANNER_BAUD: Final = 9_600
 """Of a scanner that names none: what most come with."""
 SCANNER_BAUDS: Final = (1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200)
+LATE_MS_TCP: Final = 2000
+LATE_MS_RTU: Final = 1000
+"""Where a bus says no `late_ms`: its unit is asked nothing else meanwhile, the line goes on."""
+SERIAL_BAUDS: Final = (
+    300, 600, 1200, 1800, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600,
+    1_000_000, 2_000_000, 4_000_000,
+)  # fmt: skip
+"""Speeds that Linux knows by name."""
 _TIMEOUT_MS_MAX: Final = 2000
 """An answer that takes longer makes the clean stop within 5 s impossible."""
 
@@ -137,6 +146,9 @@ class BusSection(Section):
     timeout_ms: Annotated[int, Field(ge=10, le=_TIMEOUT_MS_MAX)] = 300
     retries: Annotated[int, Field(ge=0, le=5)] = 1
     pause_ms: Annotated[int, Field(ge=0, le=1000)] = 5
+    late_ms: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    turnaround_ms: Annotated[float, Field(ge=0, le=1000)] = ANSWER_MS
+    connections: Literal["one", "each"] = "one"
     annunciator: bool = False
 
     @field_validator("url")
@@ -152,10 +164,33 @@ class BusSection(Section):
 
     @property
     def baud(self) -> int | None:
-        """Of a serial line; None where bytes cost nothing."""
-        if self.scheme != "rtu":
-            return None
-        return int(dict(parse_qsl(urlsplit(self.url).query)).get("baud", BAUD))
+        """Of a serial line, or behind a serial server if it is told; None where bytes cost nothing."""
+        told = _options(self.url).get("baud")
+        if self.scheme == "rtu":
+            return int(told or BAUD)
+        return None if told is None else int(told)
+
+    @property
+    def speed(self) -> int:
+        """Of a serial line."""
+        return self.baud or BAUD
+
+    @property
+    def parity(self) -> str:
+        """N, E or O; E where none is named: the Modbus specification's default."""
+        return _options(self.url).get("parity", "E").upper()
+
+    @property
+    def stop_bits(self) -> int:
+        """1 or 2."""
+        return int(_options(self.url).get("stop", "1"))
+
+    @property
+    def patience_ms(self) -> int:
+        """How long after its time-out an answer is still waited for."""
+        if self.late_ms is not None:
+            return self.late_ms
+        return LATE_MS_TCP if self.scheme == "tcp" else LATE_MS_RTU
 
     @property
     def address(self) -> tuple[str, int]:
@@ -354,20 +389,34 @@ def bus_address(url: str) -> tuple[str, int]:
     """Host and port of a TCP bus, ("", 0) of a serial one. Raises ValueError with the way to write it."""
     parts = urlsplit(url)
     if parts.scheme == "rtu" and not parts.netloc and parts.path.startswith("/"):
-        known = {"baud", "parity", "stop", "bits"}
-        unknown = [key for key, _ in parse_qsl(parts.query) if key not in known]
-        baud = dict(parse_qsl(parts.query)).get("baud", str(BAUD))
-        if not baud.isdecimal() or not 300 <= int(baud) <= 4_000_000:
-            msg = f"not a speed of a serial bus: baud={baud}; write 9600, 19200, 115200"
-            raise ValueError(msg)
-        if not unknown:
-            return "", 0
-        msg = f"not an option of a serial bus: {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-        raise ValueError(msg)
+        _check_options(url, known=("baud", "bits", "parity", "stop"))
+        return "", 0
     if parts.scheme in {"tcp", "rtu+tcp"} and parts.hostname and not parts.path.strip("/"):
+        _check_options(url, known=("baud",) if parts.scheme == "rtu+tcp" else ())
         return parts.hostname, parts.port or 502
     msg = f"not the address of a bus: {url!r}; write tcp://host:502, rtu+tcp://host:502 or rtu:///dev/ttyS0?baud=19200"
     raise ValueError(msg)
+
+
+def _options(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+def _check_options(url: str, *, known: tuple[str, ...]) -> None:
+    """Raises ValueError for an option that a bus does not have, or a setting that a line cannot have."""
+    options = _options(url)
+    if unknown := [key for key in options if key not in known]:
+        there = ", ".join(known) or "none"
+        msg = f"not an option of this kind of bus: {', '.join(unknown)}; there are: {there}"
+        raise ValueError(msg)
+    baud = options.get("baud", str(BAUD))
+    if not baud.isdecimal() or int(baud) not in SERIAL_BAUDS:
+        msg = f"not a speed of a serial bus: baud={baud}; write 9600, 19200, 115200"
+        raise ValueError(msg)
+    for key, allowed in (("parity", "NEOneo"), ("stop", "12"), ("bits", "8")):
+        if key in options and (len(options[key]) != 1 or options[key] not in allowed):
+            msg = f"not possible on a Modbus line: {key}={options[key]}; parity N, E, O; stop 1, 2; bits 8"
+            raise ValueError(msg)
 
 
 def serial_line(url: str) -> tuple[str, int]:

@@ -1,9 +1,9 @@
 """Polling: one task a device, each due slot asked once, every answer stored, every missed slot told.
 
-Owns the order of questions to one device, its reconnection and what becomes of a failure. Requests
-on one bus never overlap; a device that is silent holds its bus for one timeout a probe, its probes
-thin out, and after three missed slots it is declared absent. While nothing can be stored nothing is
-asked: no answer is thrown away. Must not know segments, limits or the uplink.
+Owns the order of questions to one device and what becomes of a failure. A device that is silent holds
+its line for one time-out a probe, probes thin out, and after three missed slots it is declared absent.
+While nothing can be stored nothing is asked: no answer is thrown away. A reading is stamped at the middle
+between question and answer. Must not know lines' frames, segments, limits or the uplink.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import structlog
 
-from edge.drivers.transport import LATE_S, Answer, ReadError, TcpTransport, Transport
+from edge.drivers.lines.port import Answer, Line, ReadError, StoppingError
 from edge.model.absence import DISK_FULL, DeviceSlots, Outcome
 from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import Columns, missed
@@ -27,7 +26,7 @@ from gateway.contract.reading import Reason
 from gateway.link.backoff import Backoff
 
 if TYPE_CHECKING:
-    from edge.config import BusSection, ModbusDevice
+    from edge.config import ModbusDevice
     from edge.model.plan import Request
 
 log = structlog.get_logger()
@@ -38,14 +37,11 @@ PROBE_MAX_S: Final = 10.0
 HELD_UP_LOOK_S: Final = 0.25
 """How soon polling goes on once the disk takes readings again."""
 SILENT_AFTER: Final = 3
-"""Failed reads in a row after which a device is probed instead of polled."""
+SILENT_S: Final = 1.0
+"""So many failed reads in a row and so long without an answer, both, and a device is probed, not polled."""
 _DEVICE_FAULTS: Final = frozenset({Reason.TIMEOUT, Reason.DISCONNECTED, Reason.BAD_ANSWER})
 """Reasons that speak of the connection; an exception answer speaks of one request only."""
 _REASONS: Final = frozenset(Reason)
-
-
-class _StoppingError(Exception):
-    """The agent stops before the question was asked: no slot was missed by the device."""
 
 
 class Sink(Protocol):
@@ -71,63 +67,42 @@ class Sink(Protocol):
         """An absence that is over already."""
 
 
-@dataclass(slots=True)
-class Bus:
-    """One physical line: a question and its answer hold the lock."""
-
-    timeout_s: float
-    retries: int
-    pause_s: float
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @classmethod
-    def of(cls, section: BusSection) -> Bus:
-        """The line that a `[[bus]]` describes."""
-        return cls(section.timeout_ms / 1000, section.retries, section.pause_ms / 1000)
-
-
 class Poller:
-    """The task of one device. `make` gives a fresh connection; `keys` are aliases by point name."""
+    """The task of one device; `keys` are aliases by point name."""
 
     def __init__(
         self,
         *,
         device: ModbusDevice,
-        bus: Bus,
-        make: Callable[[], Transport],
+        line: Line,
         keys: Mapping[str, int],
         clocks: Clocks,
         sink: Sink,
         slots: DeviceSlots,
     ) -> None:
         self.device = device
-        self._bus = bus
-        self._make = make
+        self._line = line
         self._keys = keys
         self._clocks = clocks
         self._sink = sink
         self._slots = slots
         self._held_up = False
         self._gone = self._told_gone = False
-        self._transport: Transport | None = None
         self._backoff = Backoff(first_s=PROBE_FIRST_S, max_s=PROBE_MAX_S)
-        self._probe_ns = 0
+        self._probe_ns = self._alive_ns = 0
         self._failures = 0
         self._trouble = Reason.NONE
         self._wrong = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: then no new question; the one under way is awaited and its answer stored."""
-        try:
-            while not stop.is_set():
-                wait_s = self._wait_s()
-                if wait_s > 0:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), wait_s)
-                    continue
-                await self._serve(stop)
-        finally:
-            self._drop()
+        while not stop.is_set():
+            wait_s = self._wait_s()
+            if wait_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), wait_s)
+                continue
+            await self._serve(stop)
 
     def _wait_s(self) -> float:
         """Seconds until there is something to ask or to tell; at most a look while nothing can be stored."""
@@ -142,7 +117,10 @@ class Poller:
         self._held_up = False
         _, due_ns = self._slots.due()
         if self._slots.absent:
-            due_ns = max(due_ns, self._probe_ns)
+            rules = self._line.rules
+            due_ns = max(due_ns, self._probe_ns, rules.probe_ns)
+            if rules.probing and due_ns <= now:
+                return rules.timeout_s
         return (due_ns - now) / 1e9
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -156,8 +134,11 @@ class Poller:
             return
         track = self._slots.tracks[at]
         try:
-            answer = await self._read(request, track.due_ns + track.period_ns, stop)
-        except _StoppingError:
+            if self._slots.absent:
+                answer = await self._probe(request, stop)
+            else:
+                answer = await self._read(request, track.due_ns + track.period_ns, stop)
+        except StoppingError:
             return
         except ReadError as error:
             self._failed(error)
@@ -169,64 +150,35 @@ class Poller:
                 self._succeeded()
             return
         reason = self._trouble if self._trouble is not Reason.NONE else Reason.OVERRUN
-        self._account(self._slots.answered(at, answer.mono_ns), reason=reason)
+        self._account(self._slots.answered(at, answer.mid_mono_ns), reason=reason)
         self._succeeded()
         self._store(request, answer)
 
+    async def _probe(self, request: Request, stop: asyncio.Event) -> Answer:
+        """Ask a silent device; all such probes together hold their line a tenth of its time at most."""
+        rules = self._line.rules
+        rules.probing = True
+        try:
+            return await self._line.ask(self.device.unit, request, stop)
+        except ReadError as error:
+            if error.reason is not Reason.DISCONNECTED:
+                rules.probed(self._clocks.mono_ns())
+            raise
+        finally:
+            rules.probing = False
+
     async def _read(self, request: Request, over_ns: int, stop: asyncio.Event) -> Answer:
-        """The answer, asked again on a fresh connection until its slot is over. Raises ReadError."""
-        retries = self._bus.retries if self._failures == 0 else 0
+        """The answer, asked again until its slot is over. Raises ReadError."""
+        retries = self._line.rules.retries if self._failures == 0 else 0
         while True:
             try:
-                return await self._ask(request, stop)
+                return await self._line.ask(self.device.unit, request, stop)
             except ReadError as error:
-                if error.reason in _DEVICE_FAULTS:
-                    self._drop()
                 again = error.reason in _DEVICE_FAULTS and retries > 0 and self._clocks.mono_ns() < over_ns
                 if not again or stop.is_set():
                     raise
                 retries -= 1
                 self._trouble = error.reason
-
-    async def _ask(self, request: Request, stop: asyncio.Event) -> Answer:
-        """One question. Connecting holds no bus; a late answer is awaited beside the bus."""
-        transport = await self._connected(stop)
-        async with self._bus.lock:
-            if stop.is_set():
-                raise _StoppingError
-            answer = transport.ask(request)
-            await asyncio.wait({answer}, timeout=self._bus.timeout_s)
-            await asyncio.sleep(self._bus.pause_s)
-        if not answer.done():
-            await asyncio.wait({answer}, timeout=LATE_S)
-        if not answer.done():
-            raise ReadError(Reason.TIMEOUT, f"unit {self.device.unit} did not answer")
-        return answer.result()
-
-    async def _connected(self, stop: asyncio.Event) -> Transport:
-        """The connection, made when there is none; given up on `stop`."""
-        if self._transport is not None and self._transport.connected:
-            return self._transport
-        self._drop()
-        transport = self._make()
-        connecting, stopping = asyncio.ensure_future(transport.connect()), asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
-                raise _StoppingError
-            connecting.result()
-        finally:
-            connecting.cancel()
-            stopping.cancel()
-            if not transport.connected:
-                transport.close()
-        self._transport = transport
-        return transport
-
-    def _drop(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
 
     # -- what happened
 
@@ -237,9 +189,11 @@ class Poller:
         self._trouble = error.reason
         if self._failures == 1:
             log.warning("device lost", device=self.device.id, reason=error.reason.value, detail=error.detail)
-        if self._failures >= SILENT_AFTER or error.reason is Reason.DISCONNECTED:
+        now_ns = self._clocks.mono_ns()
+        silent = self._failures >= SILENT_AFTER and now_ns - self._alive_ns >= SILENT_S * 1e9
+        if silent or error.reason is Reason.DISCONNECTED:
             pause_s = self._backoff.pause_s(random.random())  # noqa: S311 - spreads probes, guards nothing
-            self._probe_ns = self._clocks.mono_ns() + int(pause_s * 1e9)
+            self._probe_ns = now_ns + int(pause_s * 1e9)
 
     def _succeeded(self) -> None:
         if self._failures:
@@ -247,6 +201,7 @@ class Poller:
         self._failures = 0
         self._trouble = Reason.NONE
         self._probe_ns = 0
+        self._alive_ns = self._clocks.mono_ns()
         self._backoff.succeeded()
 
     def _account(self, outcome: Outcome, *, reason: str = "") -> None:
@@ -275,7 +230,7 @@ class Poller:
             self._sink.presence(self.device.id, up=not self._gone)
 
     def _store(self, request: Request, answer: Answer) -> None:
-        times = np.array([ms_up(answer.wall_ns)], np.int64)
+        times = np.array([ms_up(answer.mid_wall_ns)], np.int64)
         columns, identity = decode_answers(request, answer.registers[np.newaxis, :], times, self._keys)
         if identity is not None:
             wrong = not bool(identity[0])
@@ -285,9 +240,3 @@ class Poller:
         if self._wrong:
             columns = [mark_wrong_device(part) for part in columns]
         self._sink.put(self.device.id, columns, offset_ns=answer.wall_ns - answer.mono_ns)
-
-
-def tcp(section: BusSection, device: ModbusDevice, clocks: Clocks) -> Callable[[], Transport]:
-    """Connections to a device on a TCP bus: one a device, so that a silent unit blocks no other."""
-    host, port = section.address
-    return lambda: TcpTransport(host=host, port=port, unit=device.unit, clocks=clocks)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.drivers.lines.made import make_line
+from edge.drivers.lines.port import Line, ReadError
 from edge.drivers.messages import UnusableError, Wanted, read_message
-from edge.drivers.modbus import tcp
-from edge.drivers.transport import ReadError
 from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import REASONS, Columns
 from edge.model.decode import decode_answers, mark_wrong_device
@@ -53,38 +53,29 @@ async def probe(config: EdgeConfig, *, clocks: Clocks, listen_s: float) -> list[
 
 async def _line(config: EdgeConfig, bus: str, clocks: Clocks) -> list[Probed]:
     devices = [device for device in config.devices if device.bus == bus]
-    return [one for device in devices for one in await _device(config, device, clocks)]
-
-
-async def _device(config: EdgeConfig, device: ModbusDevice, clocks: Clocks) -> list[Probed]:
-    section = config.buses[device.bus]
-    transport = tcp(section, device, clocks)()
-    out: list[Probed] = []
-    wrong = False
+    line = make_line(config.buses[bus], clocks)
     try:
-        for request in device.requests:
-            try:
-                if not transport.connected:
-                    transport = tcp(section, device, clocks)()
-                    await transport.connect()
-                async with asyncio.timeout(section.timeout_ms / 1000):
-                    answer = await transport.ask(request)
-            except (ReadError, TimeoutError) as error:
-                reason = error.reason if isinstance(error, ReadError) else Reason.TIMEOUT
-                out += [_silent(device.id, point.name, point.spec.unit, reason) for point in request.points]
-                if reason is Reason.TIMEOUT:
-                    transport.close()
-                continue
-            times = np.array([ms_up(answer.wall_ns)], np.int64)
-            registers = answer.registers[np.newaxis, :]
-            columns, identity = decode_answers(
-                request, registers, times, {point.name: at for at, point in enumerate(request.points)}
-            )
-            wrong = wrong or (identity is not None and not bool(identity[0]))
-            out += _read(device.id, request, [mark_wrong_device(c) for c in columns] if wrong else columns)
-            await asyncio.sleep(section.pause_ms / 1000)
+        return [one for device in devices for one in await _device(device, line)]
     finally:
-        transport.close()
+        line.close()
+
+
+async def _device(device: ModbusDevice, line: Line) -> list[Probed]:
+    out: list[Probed] = []
+    wrong, never = False, asyncio.Event()
+    for request in device.requests:
+        try:
+            answer = await line.ask(device.unit, request, never)
+        except ReadError as error:
+            out += [_silent(device.id, point.name, point.spec.unit, error.reason) for point in request.points]
+            continue
+        times = np.array([ms_up(answer.mid_wall_ns)], np.int64)
+        registers = answer.registers[np.newaxis, :]
+        columns, identity = decode_answers(
+            request, registers, times, {point.name: at for at, point in enumerate(request.points)}
+        )
+        wrong = wrong or (identity is not None and not bool(identity[0]))
+        out += _read(device.id, request, [mark_wrong_device(c) for c in columns] if wrong else columns)
     return out
 
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import ModbusDevice
-from edge.drivers.modbus import Bus, Poller
-from edge.drivers.transport import Answer, ReadError
+from edge.drivers.lines.port import Answer, ReadError, Rules
+from edge.drivers.modbus import Poller
 from edge.keep import slots
 from edge.keep.drafts import Shape
 from edge.keep.intake import Intake
@@ -72,6 +72,7 @@ class World:
     drafts: list[Draft] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     live_until: dict[str, int] = field(default_factory=dict)
+    rules: Rules = field(default_factory=lambda: Rules(timeout_s=1, retries=1, pause_s=0, late_s=1))
 
     def mono_ns(self) -> int:
         return self.mono_ms * MS
@@ -94,29 +95,19 @@ class World:
         self.drafts.extend(drafts)
         self.facts.update(facts)
 
-    # the device
+    # the line
 
-    @property
-    def connected(self) -> bool:
-        return self.behaviour != "unreachable"
-
-    async def connect(self) -> None:
-        self.passes(2)
-        if not self.connected:
+    async def ask(self, unit: int, request: Request, stop: asyncio.Event) -> Answer:
+        sent_ns = self.mono_ns()
+        waits = {"answers": 6, "late": 330, "silent": 260, "stalls": 9000, "refuses": 7, "half": 6}
+        self.passes(waits.get(self.behaviour, 3))
+        if self.behaviour == "unreachable":
             raise ReadError(Reason.DISCONNECTED, "nobody there")
-
-    def ask(self, request: Request) -> asyncio.Future[Answer]:
-        waits = {"answers": 5, "late": 330, "silent": 260, "stalls": 9000, "refuses": 7, "half": 5}
-        self.passes(waits.get(self.behaviour, 1))
         if self.behaviour == "silent" or (self.behaviour == "half" and request.period_ms == 100):
             raise ReadError(Reason.TIMEOUT, "no answer")
         if self.behaviour == "refuses":
             raise ReadError(Reason.EXCEPTION_2, "no such address")
-        if not self.connected:
-            raise ReadError(Reason.DISCONNECTED, "gone")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        answer.set_result(Answer(np.zeros(request.count, np.uint16), self.mono_ns(), self.wall_ns()))
-        return answer
+        return Answer(np.zeros(request.count, np.uint16), sent_ns, self.mono_ns(), self.wall_ns())
 
     def close(self) -> None:
         pass
@@ -182,8 +173,7 @@ async def live(world: World, life: Life, folder: Path) -> None:
     )
     poller = Poller(
         device=DEVICE,
-        bus=Bus(timeout_s=1, retries=1, pause_s=0),
-        make=lambda: world,
+        line=world,
         keys=KEYS,
         clocks=world,
         sink=intake,

@@ -1,0 +1,230 @@
+"""Modbus TCP: one connection a line (or one a unit), each answer known by its own transaction.
+
+A late answer belongs to its own question or to none; half a message, an unknown transaction or another
+unit's number end the connection before anything else is asked on it. Must not know points or slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge.drivers.lines.port import CONNECT_TIMEOUT_S, Answer, ReadError, Rules, StoppingError, refused
+from edge.model.pdu import AnswerError, RefusedError, question, read_answer
+from gateway.contract.reading import Reason
+
+if TYPE_CHECKING:
+    from edge.model.clocks import Clocks
+    from edge.model.plan import Request
+
+ADU_BYTES_MAX: Final = 260
+"""A Modbus TCP message by the specification."""
+GIVEN_UP_MAX: Final = 1000
+"""Transactions whose answers may still come and are to be passed over; older ones are strangers."""
+_MBAP: Final = struct.Struct(">HHHB")
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A question under way."""
+
+    unit: int
+    request: Request
+    answer: asyncio.Future[Answer]
+    sent_ns: int
+
+
+class TcpLine:
+    """All units behind one address. `shared`: over one connection, else one for each unit."""
+
+    def __init__(self, *, host: str, port: int, rules: Rules, clocks: Clocks, shared: bool) -> None:
+        self._host, self._port, self._clocks, self._shared = host, port, clocks, shared
+        self._rules = rules
+        self._open: dict[int, _Connection] = {}
+        self._opening: dict[int, asyncio.Task[_Connection]] = {}
+
+    @property
+    def rules(self) -> Rules:
+        """Time-outs, retries, pauses and the lock."""
+        return self._rules
+
+    async def ask(self, unit: int, request: Request, stop: asyncio.Event) -> Answer:
+        """One question. Connecting holds no line; a late answer is awaited beside it."""
+        connection = await self._connected(0 if self._shared else unit, stop)
+        rules = self._rules
+        async with rules.lock:
+            if stop.is_set():
+                raise StoppingError
+            number, answer = connection.send(unit, request)
+            await asyncio.wait({answer}, timeout=rules.timeout_s)
+            if not answer.done():
+                connection.half()
+            if rules.pause_s:
+                await asyncio.sleep(rules.pause_s)
+        if not answer.done():
+            await asyncio.wait({answer}, timeout=rules.late_s)
+        if not answer.done():
+            connection.give_up(number, mute=not self._shared)
+            raise ReadError(Reason.TIMEOUT, f"unit {unit} did not answer")
+        return answer.result()
+
+    async def _connected(self, key: int, stop: asyncio.Event) -> _Connection:
+        """The connection, made when there is none, once for all who wait for it; given up on `stop`."""
+        found = self._open.get(key)
+        if found is not None and found.usable:
+            return found
+        if key not in self._opening:
+            self._opening[key] = asyncio.create_task(self._connect(key))
+            self._opening[key].add_done_callback(_retrieved)
+        opening, stopping = self._opening[key], asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise StoppingError
+            return opening.result()
+        finally:
+            stopping.cancel()
+
+    async def _connect(self, key: int) -> _Connection:
+        """Raises ReadError(disconnected)."""
+        made = _Connection(where=f"{self._host}:{self._port}", clocks=self._clocks)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await asyncio.get_running_loop().create_connection(lambda: made, self._host, self._port)
+        except (OSError, TimeoutError) as error:
+            detail = f"cannot connect to {self._host}:{self._port}: {str(error) or 'no answer'}"
+            raise ReadError(Reason.DISCONNECTED, detail) from error
+        finally:
+            self._opening.pop(key, None)
+        self._open[key] = made
+        return made
+
+    def close(self) -> None:
+        """At once; questions under way end as disconnected."""
+        for opening in self._opening.values():
+            opening.cancel()
+        for connection in self._open.values():
+            connection.close("the connection was closed")
+        self._open.clear()
+
+
+def _retrieved(task: asyncio.Task[_Connection]) -> None:
+    """All who waited may have stopped waiting: its failure is no bug to report."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, made once: after its end another is made."""
+
+    def __init__(self, *, where: str, clocks: Clocks) -> None:
+        self._where, self._clocks = where, clocks
+        self._wire: asyncio.Transport | None = None
+        self._buffer = b""
+        self._number = 0
+        self._asked: dict[int, _Asked] = {}
+        self._given_up: dict[int, None] = {}
+        self._heard_ns = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether a question can be asked."""
+        return self._wire is not None and not self._wire.is_closing()
+
+    def send(self, unit: int, request: Request) -> tuple[int, asyncio.Future[Answer]]:
+        """Ask under a transaction that this connection has not used lately. The future may end late."""
+        if self._wire is None or self._wire.is_closing():
+            raise ReadError(Reason.DISCONNECTED, f"{self._where} closed the connection")
+        self._number = self._number % 65_000 + 1
+        pdu = question(request)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[self._number] = _Asked(unit, request, answer, self._clocks.mono_ns())
+        self._wire.write(_MBAP.pack(self._number, 0, len(pdu) + 1, unit) + pdu)
+        return self._number, answer
+
+    def half(self) -> None:
+        """A time-out passed: with half a message here, what comes next would complete it wrongly."""
+        if self._buffer:
+            self._broken("half a message")
+
+    def give_up(self, number: int, *, mute: bool) -> None:
+        """Nobody waits for this answer any more. A connection that said nothing meanwhile is ended."""
+        asked = self._asked.pop(number, None)
+        self._given_up[number] = None
+        while len(self._given_up) > GIVEN_UP_MAX:
+            del self._given_up[next(iter(self._given_up))]
+        if mute or (asked is not None and self._heard_ns < asked.sent_ns):
+            self.close("it said nothing any more")
+
+    def close(self, why: str) -> None:
+        """At once; questions under way end as disconnected."""
+        if self._wire is not None:
+            self._wire.abort()
+        self._lost(Reason.DISCONNECTED, why)
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The peer took it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Whole messages are taken from the stream; anything that is not Modbus ends the connection."""
+        mono_ns, wall_ns = self._clocks.mono_ns(), self._clocks.wall_ns()
+        self._heard_ns = mono_ns
+        self._buffer += data
+        while len(self._buffer) >= 6:
+            length = 6 + int.from_bytes(self._buffer[4:6], "big")
+            if self._buffer[2:4] != b"\0\0" or not 8 < length <= ADU_BYTES_MAX:
+                self._broken("bytes that are no Modbus TCP")
+                return
+            if len(self._buffer) < length:
+                return
+            frame, self._buffer = self._buffer[:length], self._buffer[length:]
+            if not self._take(frame, mono_ns, wall_ns):
+                return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer or we ended it."""
+        self._lost(Reason.DISCONNECTED, str(exc) if exc else "the device closed the connection")
+
+    def _take(self, frame: bytes, mono_ns: int, wall_ns: int) -> bool:
+        """Give a message to its question; False when it ended the connection."""
+        number, _, _, unit = _MBAP.unpack_from(frame)
+        asked = self._asked.get(number)
+        if asked is None or unit != asked.unit:
+            if asked is None and number in self._given_up:
+                del self._given_up[number]
+                return True  # its reader stopped waiting
+            self._broken("an answer to something else")
+            return False
+        del self._asked[number]
+        if asked.answer.done():
+            return True
+        try:
+            registers = read_answer(asked.request, frame[_MBAP.size :])
+        except RefusedError as error:
+            asked.answer.set_exception(refused(error.code))
+        except AnswerError as error:
+            asked.answer.set_exception(ReadError(Reason.BAD_ANSWER, f"{self._where}: {error}"))
+        else:
+            asked.answer.set_result(Answer(registers, asked.sent_ns, mono_ns, wall_ns))
+        return True
+
+    def _broken(self, what: str) -> None:
+        """The stream cannot be trusted any more."""
+        if self._wire is not None:
+            self._wire.abort()
+        self._lost(Reason.BAD_ANSWER, f"it sent {what}")
+
+    def _lost(self, reason: Reason, why: str) -> None:
+        self._wire = None
+        self._buffer = b""
+        asked, self._asked = self._asked, {}
+        for one in asked.values():
+            if not one.answer.done():
+                one.answer.set_exception(ReadError(reason, f"{self._where}: {why}"))
+                one.answer.exception()  # its reader may have stopped waiting: that is no bug to report

@@ -1,0 +1,79 @@
+"""Real agents on lines of the simulated field: every value is one that its own device gave out just then."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edge.config import ConfigError, EdgeConfig
+from tests.agents import Row, running, stored
+from tests.brokers import free_port
+from tests.fields import described, device, fault, field, rtu, tcp, truth
+
+FAST = "timeout_ms = 100\nlate_ms = 300\npause_ms = 2"
+
+
+def wrong(folder: Path, rows: list[Row], *, within_ms: float = 250) -> list[Row]:
+    """Readings whose value their device did not give out, usable and at that time, or gave out once only."""
+    given = {
+        (one["device"], name, shown[1]): one["time_ns"] / 1e6
+        for one in truth(folder, "answer")
+        if one["usable"]
+        for name, shown in one["points"].items()
+    }
+    out = []
+    for row in rows:
+        if row.value is None:
+            continue
+        sent_ms = given.pop((row.device, row.name, row.value), None)
+        if sent_ms is None or abs(sent_ms - row.time_ms) > within_ms:
+            out.append(row)
+    return out
+
+
+async def polled(folder: Path, config: EdgeConfig, *, faults: str = "", answers: int = 60) -> list[Row]:
+    """What is stored after the field gave so many answers."""
+    async with field(folder, faults=faults) as site, running(config):
+        async with asyncio.timeout(20):
+            while site._truth.answers < answers:
+                await asyncio.sleep(0.02)
+    rows, _ = stored(config)
+    return rows
+
+
+@pytest.mark.parametrize("scheme", ["rtu", "rtu+tcp", "tcp"])
+async def test_several_slaves_on_one_line(tmp_path: Path, scheme: str) -> None:
+    bus = rtu(tmp_path, keys=FAST) if scheme == "rtu" else tcp(free_port(), scheme=scheme, keys=FAST)
+    config = described(tmp_path, bus + "".join(device(f"D-{n}", n) for n in range(1, 7)), period_ms=200)
+    rows = await polled(tmp_path, config)
+    assert not wrong(tmp_path, rows)
+    good = [row for row in rows if row.value is not None]
+    assert {row.device for row in good} == {f"D-{n}" for n in range(1, 7)}
+    assert len(good) == 2 * len(truth(tmp_path, "answer"))  # every answer is stored
+    assert {row.reason for row in rows if row.value is None} <= {"overrun"}  # of a busy machine
+
+
+async def test_a_late_rtu_answer_is_its_own_and_is_kept(tmp_path: Path) -> None:
+    """Time-out 100 ms, answers of D-1 after 180: stored as D-1's, stamped in the middle, others unharmed."""
+    config = described(
+        tmp_path, rtu(tmp_path, keys=FAST) + device("D-1", 1) + device("D-2", 2), period_ms=400
+    )
+    rows = await polled(tmp_path, config, faults=fault("D-1", "late", keys="delay_ms = 180"), answers=16)
+    assert not wrong(tmp_path, rows)
+    late = [row for row in rows if row.device == "D-1" and row.value is not None]
+    assert len(late) >= 6
+    sent = {
+        one["points"]["a"][1]: one["time_ns"] / 1e6
+        for one in truth(tmp_path, "answer")
+        if one["device"] == "D-1"
+    }
+    lags = [sent[row.value] - row.time_ms for row in late if row.name == "a" and isinstance(row.value, int)]
+    assert all(80 <= lag <= 140 for lag in lags), lags  # half of 180 and a little
+
+
+async def test_two_buses_on_one_line_are_refused(tmp_path: Path) -> None:
+    body = rtu(tmp_path) + rtu(tmp_path).replace('id = "line"', 'id = "other"')
+    with pytest.raises(ConfigError, match="is used twice"):
+        described(tmp_path, body + device("D-1", 1) + device("D-2", 2, bus="other"))
