@@ -1,0 +1,1 @@
+"""The alarm engine: tables, watches, board, key figures."""
