@@ -64,6 +64,17 @@ class State(StrEnum):
     REJECTED = "rejected"
 
 
+class Probe(StrEnum):
+    """Where a sensor is, as part of its link: at the product (or buffered like it), or in the air beside."""
+
+    PRODUCT = "product"
+    AIR = "air"
+
+
+PROBED: Final = frozenset({Role.POINT_LOCATION, Role.POINT_EQUIPMENT})
+"""Roles whose link may say where the probe is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """One statement of a link; corrections add versions. `to_ns` None means open."""
@@ -80,12 +91,14 @@ class Version:
     decided_by: str = ""
     decided_ns: int | None = None
     decided_reason: str = ""
+    probe: str = ""
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "version": self.number,
             "object": self.object,
+            "probe": self.probe or None,
             "from": utc_text(self.from_ns),
             "to": utc_text_or_none(self.to_ns),
             "actor": self.actor,
@@ -148,6 +161,7 @@ class Link:
             "subject": self.subject,
             "object": current.object,
             "role": self.role.value,
+            "probe": current.probe or None,
             "from": utc_text(current.from_ns),
             "to": utc_text_or_none(self.to_ns),
             "ended_by": self.ended_by or None,
@@ -175,6 +189,7 @@ def opened(
     known_ns: int,
     stated_ns: int,
     event: str = "",
+    probe: str = "",
 ) -> Link:
     """A new link of one version; `stated_ns` is when it was said, to tell what is retroactive."""
     retroactive = stated_ns - from_ns > RETROACTIVE_AFTER_NS
@@ -189,6 +204,7 @@ def opened(
         reason=reason,
         known_ns=known_ns,
         state=State.PROVISIONAL if by_hand or retroactive else State.CONFIRMED,
+        probe=probe,
     )
     return Link(
         id=link_id, role=role, subject=subject, source=source, versions=(version,), to_ns=to_ns, event=event
@@ -210,6 +226,7 @@ def link_of_row(row: JournalRow) -> Link:
         reason=row.reason,
         known_ns=row.known_at_ns,
         stated_ns=row.known_at_ns,
+        probe=body.get("probe") or "",
     )
 
 
@@ -233,6 +250,7 @@ def _corrected(link: Link, row: JournalRow) -> Link:
         base,
         number=len(link.versions) + 1,
         object=body.get("object", base.object),
+        probe=body.get("probe", base.probe),
         from_ns=body.get("from_ns", base.from_ns),
         to_ns=body.get("to_ns", base.to_ns),
         to_stated=base.to_stated or "to_ns" in body,

@@ -27,6 +27,7 @@ class Edge:
     links: tuple[str, ...]
     of: str = ""
     """The parent whose stay it was, for what a batch inherited."""
+    probe: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class LegPoint:
     spans: tuple[Span, ...]
     state: State
     links: tuple[str, ...]
+    probe: str = ""
+    """`product` or `air`, as the links say; "" where nobody said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,7 @@ def _direct(links: Iterable[Link], same: Mapping[str, str]) -> list[Edge]:
             source=link.source,
             state=link.state,
             links=(link.id,),
+            probe=link.current.probe,
         )
         for link in links
         if link.to_ns is None or link.to_ns > link.from_ns
@@ -100,6 +104,7 @@ def _joined(firsts: Iterable[Edge], seconds: Mapping[str, Sequence[Edge]]) -> li
                     source=second.source,
                     state=_worse(first.state, second.state),
                     links=first.links + second.links,
+                    probe=first.probe,
                 )
             )
     return edges
@@ -137,11 +142,11 @@ class Resolver:
 
     def points_of(self, equipment: str, span: Span) -> tuple[LegPoint, ...]:
         """Points linked to equipment during a span, by name."""
-        found: dict[str, list[tuple[Span, Edge]]] = {}
+        found: dict[tuple[str, str], list[tuple[Span, Edge]]] = {}
         for edge in self._point_edges.get(equipment, ()):
             part = clip(edge.from_ns, edge.to_ns, span)
             if part is not None:
-                found.setdefault(edge.near, []).append((part, edge))
+                found.setdefault((edge.near, edge.probe), []).append((part, edge))
         return tuple(
             LegPoint(
                 point=point,
@@ -150,8 +155,9 @@ class Resolver:
                 if any(edge.state is State.PROVISIONAL for _, edge in parts)
                 else State.CONFIRMED,
                 links=tuple(dict.fromkeys(link for _, edge in parts for link in edge.links)),
+                probe=probe,
             )
-            for point, parts in sorted(found.items())
+            for (point, probe), parts in sorted(found.items())
         )
 
     def parents(self, batch: str) -> tuple[Link, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from collector.identity.exceptions import ExceptionItem, ExceptionKind, exception
+from collector.identity.links import Probe
 from collector.identity.resolve import Leg
 from collector.identity.times import NS_PER_S, Span, clip, utc_text
 from collector.judge.product import Readings, Step, parameter_of
@@ -32,6 +33,8 @@ def disagreements(batch: str, leg: Leg, step: Step | None, readings: Readings) -
         uncertainty = float(wanted.get("uncertainty") or 0.0)
         points = [one for one in leg.points if parameter_of(one.point) == parameter]
         for first, second in combinations(points, 2) if uncertainty else ():
+            if {first.probe, second.probe} == {Probe.AIR, Probe.PRODUCT}:
+                continue  # they measure two things
             shared = [
                 part
                 for one in first.spans

@@ -24,7 +24,7 @@ from collector.identity.exceptions.handling import handled, handlings_of
 from collector.identity.facts import Facts, Thing
 from collector.identity.resolve import Leg, LegPoint, Resolver
 from collector.identity.times import NS_PER_S, Span, ns_of_text, utc_text, utc_text_or_none
-from collector.judge.columns import Absences, Absent, Frontiers, PointFacts, ReadPoint
+from collector.judge.columns import Absences, Absent, Columns, Frontiers, PointFacts, ReadPoint
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
     Coverage,
@@ -37,6 +37,7 @@ from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
 from collector.judge.findings.legs import (
     GAP_LONGER_THAN_NS,
+    GAP_PERIODS,
     declared_in,
     excursion_item,
     gap_item,
@@ -45,6 +46,7 @@ from collector.judge.findings.legs import (
     no_sensor_item,
     out_of_profile_item,
 )
+from collector.judge.findings.probes import decides, deciding_values
 from collector.judge.holders.findings import custodians, custody_document, custody_findings
 from collector.judge.instruments.calibration import Calibrations
 from collector.judge.instruments.findings import Context, calibration_of
@@ -54,14 +56,13 @@ from collector.judge.product import (
     Readings,
     Step,
     budgets_of,
+    deciding_spans,
     mkt_of,
     parameter_of,
     unwatched_spans,
 )
 
 NOT_BUILT: Final = ("verdict",)
-
-GAP_PERIODS: Final = 3
 
 
 def none_declared(point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]:
@@ -228,7 +229,8 @@ def _product(  # noqa: PLR0917 - one part of `build_history`
         return _Product(None, [], [])
     readings = Readings(read=sources.read, points=sources.points)
     budgets = [one.document() for one in budgets_of(batch, profile, resolver, readings)]
-    mkt = mkt_of(excursions, legs, lambda leg: profile.step(equipment_kind(facts, leg)), readings)
+    deciding = [one for one in excursions if one["decides"]]
+    mkt = mkt_of(deciding, legs, lambda leg: profile.step(equipment_kind(facts, leg)), readings)
     return _Product(profile.ref, budgets, mkt)
 
 
@@ -310,6 +312,7 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
     rules = facts.rules_of(point.point)
     coverage: list[Coverage] = []
     numbers: list[NDArray[np.float64]] = []
+    deciding: list[NDArray[np.float64]] = []
     excursions: list[dict[str, Any]] = []
     gaps: list[tuple[Span, tuple[str, ...]]] = []
     causes: Counter[str] = Counter()
@@ -323,34 +326,33 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
             slots_over(columns, span, periods=periods, frontier_ns=frontier_ns, absences=absences)
         )
         causes.update(causes_over(columns, span, periods=periods, frontier_ns=frontier_ns, absences=absences))
-        inside = (columns.time_ns >= span.from_ns) & (columns.time_ns < span.to_ns)
-        numbers.append(columns.value[inside & columns.usable()])
+        keep = (columns.time_ns >= span.from_ns) & (columns.time_ns < span.to_ns) & columns.usable()
+        numbers.append(columns.value[keep])
+        deciding.append(deciding_values(leg, point, columns.time_ns[keep], columns.value[keep]))
         still_there = leg.to_ns is None and span.to_ns == leg.span.to_ns
         excursions.extend(
             excursions_of(
                 columns, rules, period_ns=period_ns, unit=declared.unit, within=span, open_end=still_there
             )
         )
-        gaps.extend(
-            (gap, declared_in(absences, gap))
-            for gap in unusable_stretches(
-                columns,
-                span,
-                longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * longest_ns(periods, span)),
-                settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
-            )
-        )
+        gaps.extend(_gaps(columns, span, declared, frontier_ns, absences))
     counts = total(coverage)
     of_values = summary(numbers)
     required = None if step is None else parameter_of(point.point) in step.required
     if required is False:
         counts = Coverage(not_required=counts.slots)
         causes.clear()
-    decision = None if step is None else step.decision(point.point, of_values.min, of_values.max)
+    decided = summary(deciding)
+    decision = None if step is None else step.decision(point.point, decided.min, decided.max)
+    for one in excursions:
+        one["probe"] = point.probe or None
+        one["decides"] = decides(leg, point, one, sources.read, sources.points)
     row = {
         "point": point.point,
         "unit": declared.unit,
         "state": point.state.value,
+        "probe": point.probe or None,
+        "decides": bool(deciding_spans(leg, point)),
         "links": list(point.links),
         "from": utc_text(point.spans[0].from_ns),
         "to": utc_text(point.spans[-1].to_ns),
@@ -370,10 +372,23 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
     return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps)
 
 
+def _gaps(
+    columns: Columns, span: Span, declared: PointFacts, frontier_ns: int | None, absences: Sequence[Absent]
+) -> list[tuple[Span, tuple[str, ...]]]:
+    """Settled stretches without a usable reading, each with what was declared of it."""
+    silent = unusable_stretches(
+        columns,
+        span,
+        longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * longest_ns(declared.periods, span)),
+        settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
+    )
+    return [(gap, declared_in(absences, gap)) for gap in silent]
+
+
 def _excursion_findings(
     batch: Thing, excursions: Sequence[Mapping[str, Any]], known_ns: int
 ) -> list[ExceptionItem]:
-    return [excursion_item(batch, one, known_ns) for one in excursions]
+    return [excursion_item(batch, one, known_ns) for one in excursions if one["decides"]]
 
 
 def _sensor_findings(

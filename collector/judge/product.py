@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from collector.identity.facts import Facts, Thing
-from collector.identity.resolve import Leg, Resolver
+from collector.identity.links import Probe
+from collector.identity.resolve import Leg, LegPoint, Resolver
 from collector.identity.times import Span, ns_of_text, uncovered, union
 from collector.judge.budget import Budget, Draw, GapPolicy, Ledger, draws_of, merged, pooled_s
 from collector.judge.columns import PointFacts, ReadPoint
@@ -125,7 +126,7 @@ def _ledger(  # noqa: PLR0917 - one recursion over parents
         for point in leg.points:
             if parameter_of(point.point) != parameter:
                 continue
-            for span in point.spans:
+            for span in deciding_spans(leg, point):
                 end = span.to_ns if until_ns is None else min(span.to_ns, until_ns)
                 if end <= span.from_ns:
                     continue
@@ -162,6 +163,20 @@ def _unwatched(leg: Leg, parameter: str, budget: Budget, until_ns: int | None) -
         for hole in unwatched_spans(leg, parameter)
         if (end := hole.to_ns if until_ns is None else min(hole.to_ns, until_ns)) > hole.from_ns
     ]
+
+
+def deciding_spans(leg: Leg, point: LegPoint) -> tuple[Span, ...]:
+    """Where a point decides: an air probe does not while a product probe of its parameter is linked."""
+    if point.probe != Probe.AIR:
+        return point.spans
+    parameter = parameter_of(point.point)
+    product = [
+        span
+        for one in leg.points
+        if one.probe == Probe.PRODUCT and parameter_of(one.point) == parameter
+        for span in one.spans
+    ]
+    return tuple(part for span in point.spans for part in uncovered(span, product))
 
 
 def unwatched_spans(leg: Leg, parameter: str) -> tuple[Span, ...]:

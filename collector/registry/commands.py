@@ -17,7 +17,7 @@ from collector.identity.errors import ContradictionError, SecondPersonError, Una
 from collector.identity.exceptions.lineage import allogeneic, chains_of_identity
 from collector.identity.facts import Facts, RuleVersion, Thing, find_or_refuse, fold
 from collector.identity.ids import Kind, Position, batch_id
-from collector.identity.links import ENDS, Link, Role, Source, State
+from collector.identity.links import ENDS, PROBED, Link, Probe, Role, Source, State
 from collector.identity.requests import (
     BatchRequest,
     CorrectionRequest,
@@ -223,6 +223,7 @@ def post_link(registry: Registry, actor: str, request: LinkRequest) -> Link:
             "from_ns": request.from_ns,
             "to_ns": request.to_ns,
             "source": request.source.value,
+            **({} if request.probe is None else {"probe": request.probe.value}),
         }
         for row in registry.journal.rows(kinds=(RowKind.LINK,)):
             repeated = row.body == body and row.actor == actor and row.reason == request.reason
@@ -271,6 +272,8 @@ def correct_link(registry: Registry, actor: str, link_id: str, request: Correcti
             body["from_ns"] = ns_of(request.from_)
         if "to" in request.changed:
             body["to_ns"] = None if request.to is None else ns_of(request.to)
+        if request.probe is not None:
+            body["probe"] = _probed(link, request.probe)
         if "object" in body and link.role is Role.BATCH_PARENT:
             check_parentage(facts, link.subject, body["object"])
         start = body.get("from_ns", link.from_ns)
@@ -285,6 +288,16 @@ def correct_link(registry: Registry, actor: str, link_id: str, request: Correcti
             kind=RowKind.LINK_CORRECTION, subject=link.id, body=body, actor=actor, reason=request.reason
         )
         return registry.facts_now().link(link.id)
+
+
+def _probed(link: Link, probe: Probe) -> str:
+    if link.role in PROBED:
+        return probe.value
+    raise UnacceptableError(
+        what=f"{link.id} has no probe",
+        why=f"its role is {link.role}",
+        next_step="Say where a sensor is in the link of its point.",
+    )
 
 
 def confirm_link(registry: Registry, actor: str, link_id: str, request: DecisionRequest) -> Link:

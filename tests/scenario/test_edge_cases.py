@@ -257,6 +257,7 @@ def seen(history: Document, wanted: Document) -> None:
             ]
             for one in history["excursions"]
         ],
+        "decides": [one["decides"] for one in history["excursions"]],
         "custody": [
             [one["holder"] or one["state"], hour(one["from"]), hour(one["to"])]
             for one in history["custody"]["chain"]

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from collector.identity.errors import UnacceptableError
 from collector.identity.ids import Kind, qualified
-from collector.identity.links import ENDS, Role, Source
+from collector.identity.links import ENDS, PROBED, Probe, Role, Source
 from collector.identity.requests.base import TEXT_MAX, Request, Time, ordered
 from collector.identity.times import ns_of
 
@@ -28,10 +28,14 @@ class LinkRequest(Request):
     to: Time | None = None
     source: Source = Source.MANUAL
     reason: str = Field(default="", max_length=TEXT_MAX)
+    probe: Probe | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         ordered(self.from_, self.to)
+        if self.probe is not None and self.role not in PROBED:
+            msg = f"probe says where a sensor is: it belongs to {' and '.join(sorted(PROBED))}"
+            raise ValueError(msg)
         if self.source is Source.MANUAL and not self.reason:
             msg = "a link entered by hand needs a reason"
             raise ValueError(msg)
@@ -75,19 +79,20 @@ class CorrectionRequest(Request):
     object: str | None = None
     from_: Time | None = Field(default=None, alias="from")
     to: Time | None = None
+    probe: Probe | None = None
     reason: str = Field(min_length=1, max_length=TEXT_MAX)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.changed:
-            msg = "give at least one of object, from, to"
+            msg = "give at least one of object, from, to, probe"
             raise ValueError(msg)
         ordered(self.from_, self.to)
         return self
 
     @property
     def changed(self) -> set[str]:
-        """Which of object, from_, to were given."""
+        """Which of object, from_, to, probe were given."""
         given = set(self.model_fields_set) - {"reason"}
         return {name for name in given if name == "to" or getattr(self, name) is not None}
 

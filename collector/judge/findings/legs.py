@@ -19,6 +19,7 @@ from collector.judge.storage import Decision
 
 GAP_LONGER_THAN_NS: Final = 10 * 60 * NS_PER_S
 """Without a usable reading for longer than this, and than three periods, is an exception."""
+GAP_PERIODS: Final = 3
 
 
 def excursion_item(batch: Thing, found: Mapping[str, Any], known_ns: int) -> ExceptionItem:
