@@ -212,9 +212,9 @@ def test_a_node_that_was_not_heard_is_back_with_anything_it_sends() -> None:
     one = board()
     one.up("zurich/gw-cold", at(0), own=True, bd_seq=1)
     one.unheard("zurich/gw-cold", T0 + 5 * S, at(300))
-    assert one.alarms["alarm:offline/zurich/gw-cold"].state is State.UNACK
     one.heard("zurich/gw-cold", at(400))
-    assert one.alarms["alarm:offline/zurich/gw-cold"].state is State.RTN_UNACK
+    one.heard("zurich/gw-cold", at(500))
+    assert moves(one) == ["AB", "BD"]
 
 
 def test_nobody_is_told_of_strangers() -> None:
