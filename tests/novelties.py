@@ -48,6 +48,6 @@ def profile_scores(
     out = []
     for block in blocks(values, cuts):
         scores = np.empty(len(block))
-        step(block, piece, exclusion, *left_profile.arrays(state), scores)
+        step(block, piece, exclusion, *(getattr(state, name) for name in left_profile.NAMES), scores)
         out.append(scores)
     return np.concatenate(out)

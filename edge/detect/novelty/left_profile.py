@@ -65,6 +65,10 @@ class State:
     """Room for the running maxima; carries nothing from one append to the next."""
 
 
+NAMES: Final = tuple(field.name for field in fields(State))
+"""The arrays of a state in the order in which `step` takes them."""
+
+
 def fresh(piece: int, history: int) -> State:
     """Nothing seen; pieces of `piece` values, compared within the last `history` values.
 
@@ -298,11 +302,6 @@ def step(  # noqa: PLR0917 - as compact
         if at >= 0:
             describe(values, f, g, weight, kind, mean, places, at, piece)
             scores[i] = distance(values, f, g, weight, kind, cov, places, lanes, at, piece, exclusion)
-
-
-def arrays(state: State) -> tuple[NDArray[Any], ...]:
-    """The arrays of a state in the order in which `step` takes them."""
-    return tuple(getattr(state, field.name) for field in fields(state))
 
 
 @cache
