@@ -127,6 +127,7 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="One line {url, token, user, password} when ready.")
     ] = False,
+    tell: Annotated[bool, typer.Option("--story", help="Tell the story by its answers, then end.")] = False,
 ) -> None:
     """A whole site on this machine: broker, simulated sensors, two gateways, collector, page."""
     from deploy import demo as body
@@ -139,6 +140,7 @@ def demo(
         exit_after_s=exit_after_s,
         report=report,
         json=as_json,
+        tell=tell,
     )
     raise typer.Exit(code)
 

@@ -30,6 +30,7 @@ def run(
     exit_after_s: float | None,
     report: Path | None,
     json: bool,
+    tell: bool = False,
 ) -> int:
     """Exit 0: the account closed, or ended by Ctrl-C; 1: something is missing; 2: usage; 3: no broker."""
     from deploy.demo.children import require_free
@@ -60,6 +61,7 @@ def run(
         exit_after_s=exit_after_s,
         report=report,
         json=json,
+        tell=tell,
     )
     code = asyncio.run(_until_ended(options))
     if folder is None and code == Exit.FINE:

@@ -84,6 +84,16 @@ class Ask:
         """Every epoch of every gateway."""
         return await self.items("nodes")
 
+    async def until_story(self, told: story.Story) -> None:
+        """Wait until every scan of the past has come; CommandError when one stays away."""
+        wanted = {f"event:{scan.id}" for _, _, scan in told.scans()}
+        try:
+            async with asyncio.timeout(READY_S):
+                while not wanted <= {str(one["id"]) for one in await self.items("events")}:  # noqa: ASYNC110
+                    await asyncio.sleep(0.3)
+        except TimeoutError:
+            raise CommandError("the scans of the past did not arrive", code=Exit.UNREACHABLE) from None
+
     async def history(self, batch: str) -> Document | None:
         """One batch's history."""
         return await self.get_or_none(f"batches/{quote(batch, safe=':')}/history")

@@ -56,15 +56,16 @@ class Ports:
     cable: int
     suite_bus: int
     cold_bus: int
+    scan: int
 
     @classmethod
     def choose(cls, http: tuple[str, int]) -> Ports:
         """Free ports, all different."""
         chosen: set[int] = set()
-        while len(chosen) < 4:
+        while len(chosen) < 5:
             chosen.add(free_port())
-        broker, cable, suite, cold = chosen
-        return cls(http[0], http[1], broker, cable, suite, cold)
+        broker, cable, suite, cold, scan = chosen
+        return cls(http[0], http[1], broker, cable, suite, cold, scan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class Layout:
         host = f"[{self.ports.http_host}]" if ":" in self.ports.http_host else self.ports.http_host
         return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.ports.http}"  # noqa: S104 - shown as what opens
 
+    @property
+    def scan_url(self) -> str:
+        """The suite's scan page."""
+        return f"http://127.0.0.1:{self.ports.scan}"
+
     def write(self, logs: Sequence[Log]) -> None:
         """All configuration files."""
         texts = {
@@ -140,6 +146,7 @@ receipt_host = "{story.HOST}"
         parts = [
             "# The suite's gateway: two bioreactors and an incubator on one Modbus TCP port.\n",
             self._head(story.SUITE, self.ports.broker),
+            f'[scan]\nlisten = "127.0.0.1:{self.ports.scan}"\n',
             _bus("suite", self.ports.suite_bus),
         ]
         parts += [self._device(name, "suite", unit) for name, unit in _SUITE_DEVICES]

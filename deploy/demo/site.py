@@ -28,6 +28,7 @@ from deploy.demo.children import Child, Children, module, telomere
 from deploy.demo.cut import Cable
 from deploy.demo.layout import Layout
 from deploy.demo.report import Measured
+from deploy.demo.tell import Teller
 from edge.config import EdgeConfig, load
 from edge.drivers.replay import Log, Progress, Replayer, ReplayError
 from gateway.contract.events import time_text
@@ -56,6 +57,8 @@ class Options:
     exit_after_s: float | None
     report: Path | None
     json: bool
+    tell: bool = False
+    """Tell the story by its answers once everything runs, then end."""
 
 
 class Site:
@@ -79,6 +82,8 @@ class Site:
         """Until `exit_after_s`, or for ever. Raises CommandError for what cannot be started."""
         told = await self._start()
         ready_at = time.monotonic()
+        if self._options.tell:
+            return await self._tell(told)
         await self._announce(told)
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work) for work in (self._watch(), self._cut(ready_at))]
@@ -170,10 +175,19 @@ class Site:
         )
         print(f"  token     {token}   (for TELOMERE_TOKEN)\n  folder    {self._layout.folder}")
         print(
+            f"  scan page {self._layout.scan_url}   (of {story.SUITE})\n"
             f"  story     since {time_text(told.time(0))}; the uplink of {story.COLD} is cut in"
             f" {story.CUT_AFTER_S:.0f} s for {story.CUT_S:.0f} s\n\nCtrl-C ends it.",
             flush=True,
         )
+
+    async def _tell(self, told: story.Story) -> int:
+        password = await asyncio.to_thread(self._password)
+        if password is None:
+            raise CommandError("--story needs a new site", hint="give another --dir, or none")
+        await self._ask.until_story(told)
+        teller = Teller(url=self._layout.url, password=password, scan_page=self._layout.scan_url, told=told)
+        return await teller.tell()
 
     def _password(self) -> str | None:
         """What the collector left beside its data at its first start, or None when somebody took it away."""

@@ -144,6 +144,24 @@ async def test_a_log_is_replayed_whole_and_ctrl_c_leaves_nothing_running(tmp_pat
     assert not [pid for pid in pids if is_alive(pid)]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+async def test_a_hand_move_told_hours_later_is_answered_at_every_position() -> None:
+    """A late scan is confirmed; a move at 3 is entered at 8 on the scan page; then is still then."""
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "deploy.cli", "demo", "--story", "--http", f"127.0.0.1:{free_port()}",
+        "--history", "1h",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(140):
+        said, errors = (text.decode() for text in await demo.communicate())
+    assert demo.returncode == 0, said + errors
+    assert "   NOT " not in said
+    assert said.count("   ok ") == 17
+    assert "B-2026-0002 moved to INC-01" in said
+
+
 async def all_rows(client: httpx.AsyncClient, point: str, count: int) -> list[dict[str, str]]:
     async with asyncio.timeout(40):
         while True:

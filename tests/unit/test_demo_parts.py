@@ -31,7 +31,7 @@ HOUR = 3600
 
 
 def layout(folder: Path, *, history_s: int = HOUR, logs: tuple[Log, ...] = ()) -> Layout:
-    made = Layout.make(folder, Ports("127.0.0.1", 8080, 1883, 1884, 5020, 5021), history_s=history_s)
+    made = Layout.make(folder, Ports("127.0.0.1", 8080, 1883, 1884, 5020, 5021, 8090), history_s=history_s)
     made.write(logs)
     return made
 
