@@ -34,10 +34,11 @@ from edge.keep.history import backfill
 from edge.keep.intake import Intake
 from edge.keep.quarantine import Quarantine
 from edge.keep.room import when_room
-from edge.keep.start import CONFIG, HEARD, Left, Start, config_change
+from edge.keep.start import CONFIG, HEARD, SPLITS, Left, Start, config_change
 from edge.keep.watch import LimitWatches
 from edge.model.absence import DeviceSlots
 from edge.model.clocks import Clocks, facts
+from edge.model.split import DevicePlan, kept, recalled
 from gateway.contract.births import MetricBirth
 from gateway.contract.events import Event
 from gateway.contract.reading import Value, value_from_bits
@@ -118,6 +119,7 @@ class Agent:
         self.outbox: Outbox | None = None
         self._listeners: dict[str, Listener] = {}
         self._lines: dict[str, Line] = {}
+        self._plans: dict[str, DevicePlan] = {}
         self._slots: dict[str, DeviceSlots] = {}
         self._silences: dict[str, Silences] = {}
         self._plan = ""
@@ -193,19 +195,16 @@ class Agent:
 
     def _begin(self, left: Left, intake: Intake, watches: LimitWatches) -> None:
         """Every slot since the last one known: owed from now on, or declared as missed."""
-        requests = {
-            device.id: [
-                slots.Request(
-                    request.period_ms * 1_000_000, tuple(f"{device.id}/{p.name}" for p in request.points)
-                )
-                for request in device.requests
-            ]
-            for device in self.config.devices
-        }
+        aparts = recalled(left.splits, [(device.id, device.profile) for device in self.config.devices])
+        for device in self.config.devices:
+            apart = aparts.get(device.id)
+            planned = list(device.requests) if apart is None else device.planned(apart)
+            self._plans[device.id] = DevicePlan(planned) if apart is None else DevicePlan(planned, apart)
+        requests = self._requests()
         self._plan = slots.plan_text([one for some in requests.values() for one in some])
         boot, mono_ns = self._clocks.boot, self._clocks.mono_ns()
-        for device, some in requests.items():
-            self._slots[device] = DeviceSlots(slots.start(some, left.known, boot=boot, mono_ns=mono_ns))
+        for name, some in requests.items():
+            self._slots[name] = DeviceSlots(slots.start(some, left.known, boot=boot, mono_ns=mono_ns))
         for source in self.config.sources:
             keys = {device.id: self._names_of(device.id) for device in source.devices}
             silences = Silences(source=source, keys=keys, clocks=self._clocks, sink=intake)
@@ -223,6 +222,26 @@ class Agent:
         if change is not None:
             intake.event(change)
             intake.fact(CONFIG, self.config.hash)
+
+    def _requests(self) -> dict[str, list[slots.Request]]:
+        """What is read together, by device, as the outbox keeps it."""
+        return {
+            device: [
+                slots.Request(
+                    request.period_ms * 1_000_000, tuple(f"{device}/{p.name}" for p in request.points)
+                )
+                for request in plan.requests
+            ]
+            for device, plan in self._plans.items()
+        }
+
+    def _learnt(self) -> None:
+        """A device refused a request: its plan is another, and the next start knows."""
+        self._plan = slots.plan_text([one for some in self._requests().values() for one in some])
+        profiles = {device.id: device.profile for device in self.config.devices}
+        plans = {device: (profiles[device], plan) for device, plan in self._plans.items()}
+        assert self._intake is not None, "made before any driver"
+        self._intake.fact(SPLITS, kept(plans))
 
     def _known(self) -> dict[str, str]:
         """What is accounted for by all that was put so far: kept with it."""
@@ -290,6 +309,8 @@ class Agent:
                 clocks=self._clocks,
                 sink=intake,
                 slots=self._slots[device.id],
+                plan=self._plans[device.id],
+                learnt=self._learnt,
             )
             work.append(poller.run(halt))
         for source in self.config.sources:

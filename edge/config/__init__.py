@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from edge.config.schema import (
     ScanSection,
     SourceSection,
 )
-from edge.model.plan import Request, plan_requests
+from edge.model.plan import FREE, REGISTERS_MAX, Apart, Cost, Request, plan_requests
 from edge.model.points import Point
 from gateway.contract.reading import Kind
 from gateway.link.broker import Broker
@@ -47,6 +48,7 @@ __all__ = [
     "ScanSection",
     "ScannerSection",
     "load",
+    "loads",
 ]
 
 NOT_BUILT: Final = {"detect": "detectors are not built yet; limits are evaluated"}
@@ -64,6 +66,15 @@ class ModbusDevice:
     profile: str
     points: tuple[Point, ...]
     requests: tuple[Request, ...]
+    max_gap: int = 0
+    max_registers: int = REGISTERS_MAX
+    cost: Cost = FREE
+
+    def planned(self, apart: Apart) -> list[Request]:
+        """Its requests when these are not to be together."""
+        return plan_requests(
+            self.points, max_gap=self.max_gap, max_registers=self.max_registers, cost=self.cost, apart=apart
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +169,20 @@ def load(path: Path) -> Loaded:
         faults.extend(_missing_files(parsed, path))
     if parsed is None or faults:
         raise ConfigError(_once(faults))
-    devices = tuple(_device(section, profiles[f"device[{i}]"]) for i, section in enumerate(parsed.device))
+    buses = {bus.id: bus for bus in parsed.bus}
+    devices = tuple(
+        _device(section, profiles[f"device[{i}]"], buses[section.bus])
+        for i, section in enumerate(parsed.device)
+    )
+    if overloads := _overloads(parsed, devices, file):
+        raise ConfigError(overloads)
     sources = tuple(_source(section, parsed.gateway) for section in parsed.source)
     config = EdgeConfig(
         path=path,
         gateway=parsed.gateway,
         uplink=parsed.uplink.model_copy(update=_files(parsed.uplink, path)),
         outbox=parsed.outbox,
-        buses={bus.id: bus for bus in parsed.bus},
+        buses=buses,
         devices=devices,
         sources=sources,
         limits=tuple(limit.rule() for limit in parsed.limit),
@@ -252,8 +269,10 @@ def _point_names(document: dict[str, Any], profiles: dict[str, Profile]) -> set[
     return names
 
 
-def _device(section: DeviceSection, profile: Profile) -> ModbusDevice:
+def _device(section: DeviceSection, profile: Profile, bus: BusSection) -> ModbusDevice:
     head = profile.head
+    cost = Cost.of(baud=bus.baud, pause_ms=bus.pause_ms, turnaround_ms=bus.turnaround_ms)
+    planned = plan_requests(profile.points, max_gap=head.max_gap, max_registers=head.max_registers, cost=cost)
     return ModbusDevice(
         id=section.id,
         bus=section.bus,
@@ -261,8 +280,42 @@ def _device(section: DeviceSection, profile: Profile) -> ModbusDevice:
         priority=section.priority,
         profile=profile.text,
         points=profile.points,
-        requests=tuple(plan_requests(profile.points, max_gap=head.max_gap, max_registers=head.max_registers)),
+        requests=tuple(planned),
+        max_gap=head.max_gap,
+        max_registers=head.max_registers,
+        cost=cost,
     )
+
+
+def loads(devices: Iterable[ModbusDevice]) -> dict[str, float]:
+    """The share of its time that each bus with a device is held, estimated."""
+    out: dict[str, float] = {}
+    for device in devices:
+        held = sum(device.cost.ms(one.table, one.count) / one.period_ms for one in device.requests)
+        out[device.bus] = out.get(device.bus, 0.0) + held
+    return out
+
+
+def _overloads(parsed: EdgeFile, devices: Sequence[ModbusDevice], file: str) -> list[Fault]:
+    """Buses that are asked for more time than there is."""
+    found = loads(devices)
+    faults = []
+    for i, bus in enumerate(parsed.bus):
+        if (load := found.get(bus.id, 0.0)) <= 1.0:
+            continue
+        mine = [request for device in devices if device.bus == bus.id for request in device.requests]
+        rate = sum(1000 / request.period_ms for request in mine)
+        problem = (
+            f"needs {load:.0%} of its time: {len(mine)} requests, {rate:.1f} a second,"
+            f" {load * 1000 / rate:.1f} ms each"
+        )
+        speed = f"baud={bus.baud}, " if bus.baud else ""
+        hint = (
+            f"longer periods, a higher max_gap, another line, or ({speed}pause_ms={bus.pause_ms},"
+            f" turnaround_ms={bus.turnaround_ms:g}) faster ones"
+        )
+        faults.append(Fault(file, f"bus[{i}]", problem, hint))
+    return faults
 
 
 def _source(section: SourceSection, gateway: GatewaySection) -> Source:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from edge.model.absence import DISK_FULL, DeviceSlots, Outcome
 from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import Columns, missed
 from edge.model.decode import decode_answers, mark_wrong_device
+from edge.model.split import DevicePlan
 from gateway.contract.reading import Reason
 from gateway.link.backoff import Backoff
 
@@ -41,6 +42,8 @@ SILENT_S: Final = 1.0
 """So many failed reads in a row and so long without an answer, both, and a device is probed, not polled."""
 _DEVICE_FAULTS: Final = frozenset({Reason.TIMEOUT, Reason.DISCONNECTED, Reason.BAD_ANSWER})
 """Reasons that speak of the connection; an exception answer speaks of one request only."""
+_ADDRESS_FAULTS: Final = frozenset({Reason.EXCEPTION_2, Reason.EXCEPTION_3})
+"""Illegal address and illegal value: smaller requests may be answered."""
 _REASONS: Final = frozenset(Reason)
 
 
@@ -79,8 +82,13 @@ class Poller:
         clocks: Clocks,
         sink: Sink,
         slots: DeviceSlots,
+        plan: DevicePlan | None = None,
+        learnt: Callable[[], None] = lambda: None,
     ) -> None:
+        """`plan` has the requests in force, in the order of `slots`; `learnt` is called when it changed."""
         self.device = device
+        self._plan = plan or DevicePlan(list(device.requests))
+        self._learnt = learnt
         self._line = line
         self._keys = keys
         self._clocks = clocks
@@ -127,7 +135,7 @@ class Poller:
         """One slot: an answer, or its reason."""
         now = self._clocks.mono_ns()
         at = self._slots.probe(now) if self._slots.absent else self._slots.due()[0]
-        request = self.device.requests[at]
+        request = self._plan.requests[at]
         if now < self._probe_ns:
             self._account(self._slots.failed(at, now), reason=self._trouble)
             await asyncio.sleep(0)
@@ -141,6 +149,8 @@ class Poller:
         except StoppingError:
             return
         except ReadError as error:
+            if error.reason in _ADDRESS_FAULTS and self._split(at):
+                return
             self._failed(error)
             now = self._clocks.mono_ns()
             dead = error.reason in _DEVICE_FAULTS
@@ -152,7 +162,28 @@ class Poller:
         reason = self._trouble if self._trouble is not Reason.NONE else Reason.OVERRUN
         self._account(self._slots.answered(at, answer.mid_mono_ns), reason=reason)
         self._succeeded()
+        self._answered(at)
         self._store(request, answer)
+
+    def _split(self, at: int) -> bool:
+        """A request that a device refuses is two from now on, asked at once: its slot is still owed."""
+        if self._slots.absent:
+            return False
+        changes = self._plan.changes
+        pair = self._plan.refused(at)
+        if pair is not None:
+            self._slots.split(at)
+            request = pair[0].table, pair[0].address, pair[1].address
+            log.info("request split", device=self.device.id, table=request[0].value, at=request[1:])
+        if self._plan.changes != changes:
+            self._learnt()
+        return pair is not None
+
+    def _answered(self, at: int) -> None:
+        changes = self._plan.changes
+        self._plan.answered(at)
+        if self._plan.changes != changes:
+            self._learnt()
 
     async def _probe(self, request: Request, stop: asyncio.Event) -> Answer:
         """Ask a silent device; all such probes together hold their line a tenth of its time at most."""
@@ -208,13 +239,13 @@ class Poller:
         """A reading without value for each missed slot and point, at its due instant; absences declared."""
         offset_ns = self._clocks.wall_ns() - self._clocks.mono_ns()
         for at, slots in outcome.told:
-            request = self.device.requests[at]
+            request = self._plan.requests[at]
             times = [ms_up(slot * request.period_ms * 1_000_000 + offset_ns) for slot in slots]
             cause = Reason(reason) if reason in _REASONS else Reason.AGENT_BUSY
             columns = [missed(key=self._keys[p.name], times_ms=times, reason=cause) for p in request.points]
             self._sink.put(self.device.id, columns, offset_ns=offset_ns)
         for at, from_ns, to_ns in outcome.over:
-            some = [point.name for point in self.device.requests[at].points]
+            some = [point.name for point in self._plan.requests[at].points]
             ends = {"from_ms": ms_up(from_ns + offset_ns), "to_ms": ms_up(to_ns + offset_ns)}
             self._sink.was_absent(self.device.id, some, **ends, reason=reason)
         names = [point.name for point in self.device.points]

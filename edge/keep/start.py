@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CONFIG: Final = "agent.config"
 HEARD: Final = "agent.heard"
 NS_PER_MS: Final = 1_000_000
+SPLITS: Final = "agent.splits"
 HELD_MS_MAX: Final = 10_000
 """More than the agent holds between two flushes, by default 1 s."""
 _KEYS: Final = {
@@ -39,6 +40,7 @@ _KEYS: Final = {
     "absences": OPEN_ABSENCES,
     "limits": LIMIT_STATES,
     "config": CONFIG,
+    "splits": SPLITS,
 }
 
 
@@ -53,6 +55,7 @@ class Left:
     absences: str | None = None
     limits: str | None = None
     config: str | None = None
+    splits: str | None = None
 
     @classmethod
     def recall(cls, ask: Callable[[str], str | None]) -> Self:

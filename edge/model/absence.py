@@ -76,6 +76,15 @@ class DeviceSlots:
         period_ns = self.tracks[request].period_ns
         return slot_of(mono_ns, period_ns) * period_ns
 
+    def split(self, request: int) -> None:
+        """This request is two from now on; both owe what it owed."""
+        track = self.tracks[request]
+        twin = SlotTrack(track.period_ns, track.last)
+        self.tracks = (*self.tracks[: request + 1], twin, *self.tracks[request + 1 :])
+        self._misses.insert(request + 1, self._misses[request])
+        moved = {at + 1 if at > request else at for at in self._proven}
+        self._proven = moved | {request + 1} if request in moved else moved
+
     # -- what happened
 
     def answered(self, request: int, mono_ns: int) -> Outcome:

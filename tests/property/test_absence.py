@@ -30,6 +30,7 @@ from edge.keep.watch import LimitWatches
 from edge.model.absence import TOLD_MAX, DeviceSlots
 from edge.model.plan import Request, plan_requests
 from edge.model.points import Order, Point, PointSpec
+from edge.model.split import DevicePlan
 from gateway.contract.events import EVENT_METRIC, Absence, AgentDown, parse_event
 from gateway.contract.reading import Reason
 from gateway.outbox.model import Draft, OutboxError
@@ -148,17 +149,21 @@ LIVES = st.lists(
 async def live(world: World, life: Life, folder: Path) -> None:
     """One run from its start to its end; a power loss takes everything that is not on disk."""
     watches = LimitWatches(node="g/n", rules=(), aliases={})
-    requests = [
-        slots.Request(r.period_ms * MS, tuple(f"D/{p.name}" for p in r.points)) for r in DEVICE.requests
-    ]
+    in_force = DevicePlan(list(DEVICE.requests))
+
+    def asked() -> list[slots.Request]:
+        return [
+            slots.Request(r.period_ms * MS, tuple(f"D/{p.name}" for p in r.points)) for r in in_force.requests
+        ]
+
+    requests = asked()
     left = Left.recall(world.facts.get)
     mine = DeviceSlots(slots.start(requests, left.known, boot=world.boot, mono_ns=world.mono_ns()))
-    plan = slots.plan_text(requests)
 
     def known() -> dict[str, str]:
         offset_ns = world.wall_ns() - world.mono_ns()
         text = slots.slots_text(world.boot, offset_ns, mine.known(world.mono_ns()))
-        return {slots.PLAN: plan, slots.SLOTS: text}
+        return {slots.PLAN: slots.plan_text(asked()), slots.SLOTS: text}
 
     intake = Intake(
         outbox=world,  # type: ignore[arg-type]  # the two methods that an intake needs
@@ -178,6 +183,7 @@ async def live(world: World, life: Life, folder: Path) -> None:
         clocks=world,
         sink=intake,
         slots=mine,
+        plan=in_force,
     )
     Start(clocks=world, requests=requests, tracks=mine.tracks, silent=frozenset()).declare(
         left, intake, watches

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import ConfigError, EdgeConfig
+from edge.config import ConfigError, EdgeConfig, load
 from tests.agents import Row, running, stored
 from tests.brokers import free_port
 from tests.fields import described, device, fault, field, rtu, tcp, truth
+from tests.slots import account
 
 FAST = "timeout_ms = 100\nlate_ms = 300\npause_ms = 2"
 
@@ -77,3 +78,38 @@ async def test_two_buses_on_one_line_are_refused(tmp_path: Path) -> None:
     body = rtu(tmp_path) + rtu(tmp_path).replace('id = "line"', 'id = "other"')
     with pytest.raises(ConfigError, match="is used twice"):
         described(tmp_path, body + device("D-1", 1) + device("D-2", 2, bus="other"))
+
+
+async def test_a_request_that_is_refused_is_split_and_that_is_remembered(tmp_path: Path) -> None:
+    """The hole between two points does not exist: learnt in the first run, known to the second one."""
+    config = described(tmp_path, tcp(free_port()) + device("D-1", 1), period_ms=100)
+    refusals: list[int] = []
+    for run in range(3):
+        if run == 2:  # a profile that says something else is another device
+            text = (tmp_path / "profiles/stamped.toml").read_text("utf-8")
+            (tmp_path / "profiles/stamped.toml").write_text(
+                text.replace("max_gap = 4", "max_gap = 5"), "utf-8"
+            )
+            config = load(config.path).config
+        (tmp_path / "truth.jsonl").unlink(missing_ok=True)
+        async with field(tmp_path, strict=("D-1",)) as site, running(config):
+            async with asyncio.timeout(20):
+                while site._truth.answers < 10:
+                    await asyncio.sleep(0.02)
+        refusals.append(len(truth(tmp_path, "refused")))
+    assert refusals == [3, 0, 3]
+    rows, events = stored(config)
+    reasons = {row.reason for row in rows if row.value is None}
+    assert reasons <= {"exception_2", "overrun"}
+    assert {row.name for row in rows if row.value is not None} == {"a", "b"}
+    assert set(account([row for row in rows if row.name == "b"], events, period_ms=100).values()) == {1}
+
+
+async def test_a_schedule_that_does_not_fit_its_line_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    body = rtu(tmp_path, baud=9600) + "".join(device(f"D-{n}", n) for n in range(1, 11))
+    with pytest.raises(ConfigError) as caught:
+        described(tmp_path, body, period_ms=200)
+    (one,) = caught.value.faults
+    assert one.key == "bus[0]"
+    assert "10 requests, 50.0 a second" in one.problem
+    assert "baud=9600" in one.hint

@@ -77,6 +77,7 @@ async def test_the_plan_and_the_load_of_each_line(tmp_path: Path) -> None:
             "count": 2,
             "points": ["count"],
             "period_ms": 50,
+            "line_ms": 20.0,
         }
     ]
     # 15 ms of pause and some 5 ms for the answer, every 50 ms.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.model.columns import Columns, merge, missed, to_block
-from edge.model.plan import plan_requests
+from edge.model.plan import Cost, plan_requests
 from edge.model.points import Order, Point, PointSpec
 from edge.model.schedule import SlotTrack
 from gateway.contract.reading import Kind, Quality, Reading, Reason, block_of
@@ -121,3 +121,27 @@ def test_blocks_are_the_contracts() -> None:
     assert (found.strings, found.reasons, found.names) == (expected.strings, expected.reasons, ())
     named = to_block(merge(parts), names={3: "text", 7: "number"})
     assert [named.name_of(i) for i in range(7)] == ["text"] * 4 + ["number"] + ["text"] * 2
+
+
+def test_a_hole_is_read_over_where_that_is_cheaper_than_a_second_request() -> None:
+    """At 9600 baud 20 bytes of frame, 5 ms and the pause buy some 12 registers; over TCP a hole is free."""
+    points = [_point("input 0 uint16 1"), _point("input 11 uint16 1"), _point("input 40 uint16 1")]
+    slow = Cost.of(baud=9600, pause_ms=5)
+    found = plan_requests(points, max_gap=100, max_registers=125, cost=slow)
+    assert [(one.address, one.count) for one in found] == [(0, 12), (40, 1)]
+    (one,) = plan_requests(points, max_gap=100, max_registers=125)
+    assert (one.address, one.count) == (0, 41)
+
+
+def test_a_holed_map_of_100_tags_is_one_request() -> None:
+    points = [_point(f"holding {at} uint16 1") for at in range(125) if at % 5]
+    assert len(points) == 100
+    assert len(plan_requests(points, max_gap=1, max_registers=125)) == 1
+    assert len(plan_requests(points, max_gap=0, max_registers=125)) == 25
+
+
+def test_never_more_than_a_modbus_answer_holds() -> None:
+    points = [_point(f"input {at} uint16 1") for at in range(400)]
+    assert [r.count for r in plan_requests(points, max_gap=9, max_registers=125)] == [125, 125, 125, 25]
+    bits = [_point(f"coil {at} bit 1") for at in range(0, 4100, 10)]
+    assert max(r.count for r in plan_requests(bits, max_gap=9, max_registers=125)) <= 2000
