@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -27,6 +28,7 @@ from collector.api.services import Position, Services
 from collector.config import CollectorConfig
 from collector.flow.archiving import Archiving
 from collector.flow.follow import Follow
+from collector.flow.keeping.retention import Retention, Rule
 from collector.flow.project import Projector
 from collector.flow.seal import Sealing
 from collector.flow.sinks import SinkTask
@@ -180,7 +182,8 @@ class Collector:
             brake=Brake(ledger=ledger, live=live, shown=lambda: follow.cursor),
         )
         session.attach(committer)
-        archiving = self._archiving(ledger, sealing, live)
+        retention = self._retention(ledger, projection, cache, journal, sealing, live)
+        archiving = self._archiving(ledger, sealing, live, retention)
         tasks = {"archive": archiving.run, "seal": sealing.run, "project": follow.run}
         for name, work in (tasks | {"commit": committer.run, "session": session.run}).items():
             task = asyncio.create_task(work(stop), name=name)
@@ -202,7 +205,38 @@ class Collector:
             position_at=lambda known_ns: _position_at(known_ns, ledger, journal, follow),
         )
 
-    def _archiving(self, ledger: Ledger, sealing: Sealing, live: LiveBoard) -> Archiving:
+    def _retention(  # noqa: PLR0917 - one part of `_build`
+        self,
+        ledger: Ledger,
+        projection: Projection,
+        cache: SegmentCache,
+        journal: Journal,
+        sealing: Sealing,
+        live: LiveBoard,
+    ) -> Retention:
+        loop = asyncio.get_running_loop()
+        return Retention(
+            ledger,
+            path=self.config.collector.data_dir / LEDGER_NAME,
+            projection=projection,
+            cache=cache,
+            journal=journal,
+            rule=Rule(
+                keep_days=self.config.ledger.keep_days,
+                facts=_facts(journal, projection),
+                passed=lambda: {
+                    "sealing": sealing.cursor,
+                    **{f"sink {one.id}": live.sinks[one.id].cursor for one in self.config.sink},
+                },
+                removed=partial(loop.call_soon_threadsafe, sealing.wake),
+            ),
+            live=live,
+            now_ns=self._now_ns,
+        )
+
+    def _archiving(
+        self, ledger: Ledger, sealing: Sealing, live: LiveBoard, retention: Retention
+    ) -> Archiving:
         return Archiving(
             ledger,
             path=self.config.collector.data_dir / LEDGER_NAME,
@@ -210,6 +244,7 @@ class Collector:
             sealed=lambda: sealing.cursor,
             live=live,
             now_ns=self._now_ns,
+            retention=retention,
         )
 
     def _sinks(

@@ -35,6 +35,8 @@ from gateway.link.faults import Fault, load_toml_model
 
 ALL_GROUPS: Final = "#"
 PORT_MAX: Final = 65_535
+TRACEABLE_DAYS: Final = 30 * 365.25
+"""Data that trace an advanced therapy product are kept so long (Regulation (EC) 1394/2007, Art. 15)."""
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -145,6 +147,28 @@ class LedgerSection(Section):
         le=36_500,
         description="age at which payloads move into compressed files in data_dir/archive; 0 for never",
     )
+    keep_days: float = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="age at which readings are deleted from the archive; 0 keeps everything for ever",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LedgerSection:
+        if self.keep_days and not self.archive_after_days:
+            msg = (
+                f"keep_days = {self.keep_days:g} has no effect with archive_after_days = 0: only archive"
+                " files lose readings; set archive_after_days, or keep_days = 0 to keep everything"
+            )
+            raise ValueError(msg)
+        if self.keep_days and self.keep_days <= self.archive_after_days:
+            msg = (
+                f"keep_days = {self.keep_days:g} must be more than archive_after_days ="
+                f" {self.archive_after_days:g}: readings are archived first and deleted later"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class SinkKind(StrEnum):
@@ -376,6 +400,16 @@ class Loaded:
 def load(path: Path) -> Loaded:
     """Raises ConfigError with every fault of the file."""
     config, warnings = load_toml_model(path, CollectorConfig)
+    if 0 < config.ledger.keep_days < TRACEABLE_DAYS:
+        warnings.append(
+            Fault(
+                str(path),
+                "ledger.keep_days",
+                f"deletes readings after {config.ledger.keep_days:g} days; the traceability of cell and gene"
+                " therapies asks for 30 years",
+                "leave keep_days out (0 keeps everything), or see that records are kept elsewhere",
+            )
+        )
     if config.notify.routes:
         warnings.append(_not_built(path, "notify.routes", "nobody is notified; look at the page"))
     return Loaded(config, tuple(warnings))

@@ -326,7 +326,9 @@ def collector_archive(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """The ledger's archive files: which entries they hold and what they take. Exit 1: one is damaged."""
+    """The ledger's archive files: which entries they hold, what they take, what was deleted by a retention.
+    Exit 1: one is damaged.
+    """
     from deploy import cli_store
 
     raise typer.Exit(cli_store.archive(config, verify=verify, json=as_json))

@@ -77,6 +77,9 @@ def archive(config: Path, *, verify: bool, json: bool) -> int:
         upto = found.files[-1].last if found.files else 0
         size, payloads = found.bytes, found.payload_bytes
         print(f"{data_dir}: {len(found.files)} files, entries 1 to {upto}, {payloads} bytes in {size}")
+        for gone in found.removed:
+            where = f"entries {gone.first} to {gone.last}"
+            print(f"{where}: {gone.readings} readings are not kept (J{gone.journal})")
         for fault in found.faults:
             print(fault)
         if not found.faults:

@@ -24,7 +24,7 @@ from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
-from collector.api.quality import certificates, handling, readiness
+from collector.api.quality import certificates, handling, readiness, retention
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -78,6 +78,7 @@ def create_app(services: Services) -> FastAPI:
         _not_built(),
         custody,
         readiness,
+        retention,
         handling,
         certificates,
         judged,

@@ -41,6 +41,7 @@ _RIGHTS: Final[tuple[tuple[re.Pattern[str], Right], ...]] = (
     (re.compile(r"/api/v1/imports/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/batches/.+/signatures", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/exceptions/.+/(resolution|reopening)", re.DOTALL), Right.SIGN),
+    (re.compile(r"/api/v1/holds/.+/release", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/session/password"), Right.READ),
     (re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL), Right.ADMINISTER),
 )

@@ -27,6 +27,7 @@ from collector.api.known import (
     paged,
     time_ns,
 )
+from collector.api.readings.unkept import unkept_spans
 from collector.api.services import Services
 from collector.api.things import find_rule
 from collector.custody.words import Chains
@@ -46,7 +47,7 @@ from collector.identity.facts import Facts, RuleVersion
 from collector.identity.ids import Kind
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.resolve import LegPoint, Resolver
-from collector.identity.times import NS_PER_MS, Span
+from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Absent, Columns, PointFacts
 from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
@@ -205,6 +206,14 @@ class Judge:
                 self._kept.popitem(last=False)
         return found
 
+    def unkept(self, known: KnownPosition, points: Iterable[str], interval: Interval) -> list[dict[str, str]]:
+        """Times of these points' readings that are not kept any more: nobody can say what was in them."""
+        return [
+            {"point": point, "from": utc_text(span.from_ns), "to": utc_text(span.to_ns)}
+            for point in sorted(set(points))
+            for span in unkept_spans(self._services, PointName.parse(point), interval, known)
+        ]
+
     # --- gathering --------------------------------------------------------------------------------
 
     def _sources(self, facts: Facts) -> Sources:
@@ -221,6 +230,10 @@ class Judge:
                 name, from_ns=from_ns, to_ns=to_ns, upto=position.ledger
             )
 
+        def unkept(point: str, *, from_ns: int, to_ns: int) -> Sequence[Span]:
+            name = PointName.parse(point)
+            return unkept_spans(self._services, name, Interval(from_ns, to_ns), position)
+
         frontiers = {
             f"{group}/{node}": self._services.readings.frontier_ns(group, node, upto=position.ledger)
             for group, node in {(view.group, view.node) for view in nodes}
@@ -228,6 +241,7 @@ class Judge:
         return Sources(
             read=read,
             absences=absences,
+            unkept=unkept,
             points=self._declared(position),
             frontiers=frontiers,
             exceptions=self._found(facts),
@@ -340,7 +354,8 @@ def excursions(
         if _meets(item, interval, None if spans is None else spans[item["point"]])
     ]
     answer = paged(items, page, name=lambda item: str(item["id"]))
-    return JSONResponse({**answer, "known": known_document(known)})
+    not_kept = judge.unkept(known, (one.point for one in wanted), interval)
+    return JSONResponse({**answer, "not_kept": not_kept, "known": known_document(known)})
 
 
 @router.get("/exceptions")

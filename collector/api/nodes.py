@@ -239,6 +239,16 @@ def _of_archive(services: Services) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "telomere_archive_payload_bytes", "what they hold", value=sum(one.payload_bytes for one in files)
     )
+    yield GaugeMetricFamily(
+        "telomere_readings_not_kept",
+        "readings deleted by a retention",
+        value=sum(one.readings for one in services.ledger.removals()),
+    )
+    yield GaugeMetricFamily(
+        "telomere_retention_held_files",
+        "old enough to lose their readings, held back",
+        value=len(services.live.retention_held),
+    )
     faulty = len(services.ledger.archive.faults) + bool(services.live.archive_fault)
     yield GaugeMetricFamily("telomere_archive_faults", "files missing or damaged, work failed", value=faulty)
 

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,11 @@ from typing import Final
 import apsw
 import structlog
 
+from collector.flow.keeping.child import ChildError, run_child
+from collector.flow.keeping.retention import Retention
+from collector.registry.errors import RegistryError
 from collector.store.archive.build import Order
-from collector.store.archive.file import PART, SUFFIX, ArchiveError, Reader, Sealed
+from collector.store.archive.file import MARK, PART, SUFFIX, ArchiveError, Reader, Sealed
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 
@@ -36,13 +38,9 @@ CHECK_S: Final = 60.0
 """Pause when nothing is due, or after a failure."""
 SLICE_PAUSE_S: Final = 0.05
 """Between two slices of some milliseconds on the ledger's writer thread."""
-_NAME: Final = re.compile(r"L([0-9]{12})-([0-9]{12})" + re.escape(SUFFIX), re.ASCII)
+_NAME: Final = re.compile(rf"L([0-9]{{12}})-([0-9]{{12}})({MARK})?" + re.escape(SUFFIX), re.ASCII)
 
 log = structlog.get_logger(__name__)
-
-
-class BuildError(Exception):
-    """An archive file could not be made; its range stays in the ledger."""
 
 
 def due(ledger: Ledger, *, sealed: int, now_ns: int, after_ns: int, wait_ns: int) -> Order | None:
@@ -79,7 +77,12 @@ def tidy(ledger: Ledger) -> None:
         if path.suffix == PART:
             path.unlink()
         elif match is not None and path.name not in named:
-            if _is_spare(path, ledger, first=int(match[1]), last=int(match[2])):
+            first, last = int(match[1]), int(match[2])
+            if match[3] is not None:
+                spare = _is_draft(path, ledger, first=first, last=last)
+            else:
+                spare = _is_spare(path, ledger, first=first, last=last)
+            if spare:
                 log.info("an archive file that was not noted is made again", file=path.name)
                 path.unlink()
             else:
@@ -99,6 +102,17 @@ def _is_spare(path: Path, ledger: Ledger, *, first: int, last: int) -> bool:
     return mine and ledger.holds_payloads(first=first, last=last)
 
 
+def _is_draft(path: Path, ledger: Ledger, *, first: int, last: int) -> bool:
+    """Whether this ledger made the file to let readings go and did not note it: the whole one counts."""
+    try:
+        reader = Reader.open(path)
+    except ArchiveError:
+        return False
+    reader.close()
+    whole = [one for one in ledger.archived() if (one.first, one.last) == (first, last)]
+    return reader.ledger_id == ledger.id and any((path.parent / one.name).is_file() for one in whole)
+
+
 class Archiving:
     """Runs until stopped; a failure is told and tried again."""
 
@@ -111,7 +125,9 @@ class Archiving:
         sealed: Callable[[], int],
         live: LiveBoard,
         now_ns: Callable[[], int],
+        retention: Retention | None = None,
     ) -> None:
+        self._retention = retention
         self._ledger = ledger
         self._path = path
         self._after_ns = round(after_days * NS_PER_DAY)
@@ -126,12 +142,14 @@ class Archiving:
         while not stop.is_set():
             try:
                 if not tidied:
+                    if self._retention is not None:
+                        await asyncio.to_thread(self._retention.recover)
                     await asyncio.to_thread(tidy, self._ledger)
                     tidied = True
                 worked = await self._step(stop)
                 if not worked:
                     await asyncio.to_thread(self._ledger.archive.look)
-            except (apsw.Error, OSError, BuildError) as error:
+            except (apsw.Error, OSError, ChildError, RegistryError, ArchiveError) as error:
                 log.warning("archiving failed, trying again", error=str(error))
                 self._live.archive_fault = f"the ledger cannot be archived: {error}"
                 worked = tidied = False
@@ -156,7 +174,7 @@ class Archiving:
             )
         )
         if order is None:
-            return False
+            return self._retention is not None and await self._retention.step(stop)
         sealed = await self._build(order, stop)
         if sealed is None:
             return False
@@ -170,41 +188,9 @@ class Archiving:
 
     async def _build(self, order: Order, stop: asyncio.Event) -> Sealed | None:
         """The finished file, None when stopped meanwhile."""
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "collector.store.archive.build"),
-            *(str(self._path), str(self._ledger.archive.folder)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert child.stdin is not None, "it was asked for"
-        child.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-        answering = asyncio.ensure_future(_answer(child))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((answering, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                child.kill()
-            out, problem = await answering
-        finally:
-            stopping.cancel()
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-        if stop.is_set():
-            return None
-        if child.returncode:
-            lines = problem.decode(errors="replace").strip().splitlines()
-            raise BuildError(lines[-1] if lines else f"the archiver ended with {child.returncode}")
-        return Sealed(**json.loads(out))
-
-
-async def _answer(child: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-    """What it says until it ends; its stdin stays open, or it would end at once."""
-    assert child.stdout is not None, "it was asked for"
-    assert child.stderr is not None, "it was asked for"
-    out, problem, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
-    return out, problem
+        arguments = (str(self._path), str(self._ledger.archive.folder))
+        answer = await run_child("collector.store.archive.build", arguments, json.dumps(asdict(order)), stop)
+        return None if answer is None else Sealed(**json.loads(answer))
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

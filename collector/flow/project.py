@@ -112,6 +112,7 @@ class Projector:
             with immediate(self._connection):
                 for entry in entries:
                     self._apply(entry, progress)
+                    self._carry(entry.id)
                 self._segments.settle()
                 self._state.flush()
                 self._move_cursor(entries[-1].id)
@@ -186,6 +187,12 @@ class Projector:
                 self._segments.withdraw(entry)
             case _:
                 self._birth_or_death(entry, progress)
+
+    def _carry(self, entry_id: int) -> None:
+        """Repeats that were counted while the readings were there."""
+        for carried in self._ledger.carried_at(entry_id):
+            for *key, repeated in carried.repeated:
+                self._state.repeat((key[0], key[1], key[2]), repeated)
 
     def _data(self, entry: Entry, progress: Progress) -> None:
         try:

@@ -84,6 +84,8 @@ class Sealing:
         does not hold up the end: what is left is sealed at the next start.
         """
         sealer = self._sealer
+        while sealer.behind_removals and not stop.is_set():
+            self._live.tallies[Tally.READINGS_REMOVED] += sealer.drop()
         while (waiting := sealer.waiting()) and (due or waiting >= ENTRIES_MIN) and not stop.is_set():
             sealed = sealer.step()
             self._live.tallies[Tally.SEALED] += sealed.entries

@@ -86,9 +86,9 @@ class Segments:
             self._heal(stream, entry, progress)
             if not self._told.is_copy(stream, entry):
                 if stream.lost.remove(entry.number):
-                    stream.lost_readings = max(0, stream.lost_readings - readings_of(data))
+                    stream.lost_readings = max(0, stream.lost_readings - self._readings(entry, data))
                 if not copies or self._all_rejected(copies):
-                    stream.readings += readings_of(data)
+                    stream.readings += self._readings(entry, data)
                 self._content(stream, entry, data, progress)
         self._check_successor(stream, entry.number, since=entry.id, progress=progress)
         self._advance(stream, entry, data)
@@ -107,7 +107,7 @@ class Segments:
         self._seen(stream, entry)
         self._connection.execute("INSERT INTO session VALUES (?,?)", (entry.id, stream.sid))
         stream.segments += 1
-        stream.readings += readings_of(data)
+        stream.readings += self._readings(entry, data)
         self._name_foreign(stream, entry, data.block)
         self._content(stream, entry, data, progress)
 
@@ -194,6 +194,10 @@ class Segments:
             device = self._state.device(entry.group, entry.node, entry.device)
             device.span_ms = max(device.span_ms, entry.t_max_ms - entry.t_min_ms)
 
+    def _readings(self, entry: Entry, data: Data) -> int:
+        """How many the segment had; one whose readings are not kept was no event, so its row says it."""
+        return entry.n if self._ledger.is_thinned(entry.id) else readings_of(data)
+
     def _copies(self, stream: Stream, entry: Entry) -> list[Entry]:
         return self._ledger.copies(
             group=stream.group, node=stream.node, epoch=stream.epoch, number=entry.number or 0, below=entry.id
@@ -211,6 +215,9 @@ class Segments:
     def _verify(self, stream: Stream, entry: Entry, data: Data) -> bool | None:
         """Whether content and digest agree; None while the segment before is not here."""
         number, digest = entry.number or 0, entry.digest or ""
+        if self._ledger.is_thinned(entry.id):  # it was found right before its readings went
+            stream.chain = (number, digest)
+            return True
         if number == 1:
             previous = [NO_PREVIOUS]
         elif stream.chain is not None and stream.chain[0] == number - 1:

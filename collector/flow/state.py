@@ -245,6 +245,16 @@ class State:
         self._dirty_streams[stream.sid] = stream
         return stream
 
+    def repeat(self, key: tuple[str, str, str], n: int) -> None:
+        """Let a stream have this many repeats, forgotten or not."""
+        stream = self.streams.get(key)
+        if stream is not None:
+            stream.repeated = n
+            self._dirty_streams[stream.sid] = stream
+        self._connection.execute(
+            "UPDATE stream SET repeated = ? WHERE (grp, node, epoch) = (?, ?, ?)", (n, *key)
+        )
+
     def left_for(self, node: Node, stream: Stream) -> Stream | None:
         """Note that the node's live epoch is this; the one before when that was another."""
         before = None if node.live_sid in (None, stream.sid) else self._by_sid[node.live_sid or 0]

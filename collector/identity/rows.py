@@ -48,6 +48,9 @@ class RowKind(StrEnum):
     CERTIFICATE_CONFIRMATION = "certificate_confirmation"
     CERTIFICATE_REJECTION = "certificate_rejection"
     EXPECTATION = "expectation"
+    RETENTION = "retention"
+    HOLD = "hold"
+    HOLD_RELEASE = "hold_release"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of row
 

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.identity.times import Span
+
 
 class Columns(Protocol):
     """n readings of one point, ascending in time; `reason` u16 indexes `reasons`; NaN is no number."""
@@ -42,6 +44,12 @@ class Absences(Protocol):
     """Declared absences of a point that meet [from, to), by start, as known at the position judged."""
 
     def __call__(self, point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]: ...
+
+
+class Unkept(Protocol):
+    """Parts of [from, to) whose readings of the point were deleted by a retention: disjoint, by time."""
+
+    def __call__(self, point: str, *, from_ns: int, to_ns: int) -> Sequence[Span]: ...
 
 
 class ReadPoint(Protocol):

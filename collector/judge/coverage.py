@@ -23,6 +23,8 @@ from gateway.contract.reading import Quality, Reason
 
 CONTEXT_PERIODS: Final = 20
 """Readings this many periods around a span are read too, so that slots at its edges are in step."""
+NOT_KEPT: Final = "not_kept"
+"""In place of an absence's reason: readings were deleted by a retention."""
 UNEXPLAINED: Final = "unexplained"
 """Nothing came and nobody said why."""
 NOMINAL_PERIOD_NS: Final = 60 * NS_PER_S
@@ -64,6 +66,8 @@ class Coverage:
     faulty: int = 0
     not_required: int = 0
     unassigned: int = 0
+    not_kept: int = 0
+    """There were readings, and they were deleted by a retention: what they said is not known any more."""
 
     @property
     def slots(self) -> int:
@@ -155,7 +159,8 @@ def slots_of(
 
     `columns` may reach beyond the span (`CONTEXT_PERIODS`): that keeps neighbouring spans in step. A
     slot without a reading is late-pending beyond the node's settled frontier, missing up to it, and
-    missing where the node states none. In a declared absence it is missing at once: nothing will come.
+    missing where the node states none. In a declared absence it is missing at once: nothing will come; in
+    one that says `NOT_KEPT` it is not kept.
     With no period every reading is a slot.
     """
     time_ns = columns.time_ns
@@ -164,7 +169,7 @@ def slots_of(
     states = np.maximum.reduceat(reading_states(columns), starts) if len(starts) else np.zeros(0, np.uint8)
     inside = (times >= span.from_ns) & (times < span.to_ns)
     counts = np.bincount(states[inside], minlength=3)
-    missing = late = 0
+    missing = late = unkept = 0
     if period_ns > 0:
         settled = span.to_ns if frontier_ns is None else min(max(frontier_ns + 1, span.from_ns), span.to_ns)
         missing = hidden_between(times, Span(span.from_ns, settled), period_ns)
@@ -172,11 +177,17 @@ def slots_of(
         beyond = Span(settled, span.to_ns)
         declared = sum(hidden_between(times, one, period_ns) for one, _ in declared_spans(absences, beyond))
         missing, late = missing + declared, late - declared
+        unkept = sum(
+            hidden_between(times, one, period_ns)
+            for one, why in declared_spans(absences, span)
+            if why == NOT_KEPT
+        )
     return Coverage(
         present=int(counts[Slot.PRESENT]),
         faulty=int(counts[Slot.FAULTY]),
-        missing=int(counts[Slot.MISSING]) + missing,
+        missing=int(counts[Slot.MISSING]) + missing - unkept,
         late_pending=late,
+        not_kept=unkept,
     )
 
 
@@ -191,6 +202,29 @@ def declared_spans(absences: Sequence[Absent], span: Span) -> list[tuple[Span, s
             out.append((Span(start, end), one.reason))
             at = end
     return out
+
+
+def with_unkept(absences: Sequence[Absent], unkept: Sequence[Span]) -> list[Absent]:
+    """Absences, and what of `unkept` (disjoint, by time) nobody declared absent."""
+    out = list(absences)
+    for span in unkept:
+        at = span.from_ns
+        for part, _ in declared_spans(absences, span):
+            if at < part.from_ns:
+                out.append(Absent(at, part.from_ns, NOT_KEPT))
+            at = part.to_ns
+        if at < span.to_ns:
+            out.append(Absent(at, span.to_ns, NOT_KEPT))
+    return out
+
+
+def longest_kept_ns(gap: Span, unkept: Sequence[Span]) -> int:
+    """The longest part of a gap that lies outside of what is not kept."""
+    at, longest = gap.from_ns, 0
+    for span in unkept:
+        longest = max(longest, min(span.from_ns, gap.to_ns) - at)
+        at = max(at, span.to_ns)
+    return max(longest, gap.to_ns - at)
 
 
 def causes_of(
@@ -218,6 +252,8 @@ def causes_of(
             out[columns.reasons[int(reason)] or UNEXPLAINED] += int(count)
     if period_ns > 0:
         for part, reason in declared_spans(absences, span):
+            if reason == NOT_KEPT:
+                continue
             out[reason] += hidden_between(time_ns[starts], part, period_ns)
     missing = slots_of(columns, span, period_ns=period_ns, frontier_ns=frontier_ns, absences=absences).missing
     out[UNEXPLAINED] += missing - out.total()

@@ -24,14 +24,17 @@ from collector.identity.exceptions.handling import handled, handlings_of
 from collector.identity.facts import Facts, Thing
 from collector.identity.resolve import Leg, LegPoint, Resolver
 from collector.identity.times import NS_PER_S, Span, ns_of_text, utc_text, utc_text_or_none
-from collector.judge.columns import Absences, Absent, Columns, Frontiers, PointFacts, ReadPoint
+from collector.judge.columns import Absences, Absent, Columns, Frontiers, PointFacts, ReadPoint, Unkept
 from collector.judge.coverage import (
     CONTEXT_PERIODS,
+    NOT_KEPT,
     Coverage,
+    longest_kept_ns,
     summary,
     total,
     unassigned_slots,
     unusable_stretches,
+    with_unkept,
 )
 from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
@@ -71,17 +74,24 @@ def none_declared(point: str, *, from_ns: int, to_ns: int) -> Sequence[Absent]:
     return ()
 
 
+def all_kept(point: str, *, from_ns: int, to_ns: int) -> Sequence[Span]:
+    """A point of which every reading is kept."""
+    del point, from_ns, to_ns
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where a judgement takes readings from, all at the position of the facts.
 
     `read` gives a point's readings; `points` what its births declare, by full name; `frontiers` the
     settled frontier of each `group/node`; `exceptions` those already found in identities and nodes;
-    `absences` the declared ones of a point.
+    `absences` the declared ones of a point; `unkept` the times whose readings a retention has deleted.
     """
 
     read: ReadPoint
     absences: Absences = none_declared
+    unkept: Unkept = all_kept
     points: Mapping[str, PointFacts] = field(default_factory=dict)
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
@@ -102,6 +112,7 @@ class _Judged:
     excursions: list[dict[str, Any]]
     gaps: list[tuple[Span, tuple[str, ...]]]
     """With the reasons that were declared for it."""
+    unkept: list[Span]
 
 
 @dataclass(slots=True)
@@ -113,6 +124,7 @@ class _Legs:
     excursions: list[dict[str, Any]] = field(default_factory=list)
     exceptions: list[ExceptionItem] = field(default_factory=list)
     assessments: list[dict[str, Any]] = field(default_factory=list)
+    unkept: list[dict[str, str]] = field(default_factory=list)
 
 
 def node_of(point: str) -> str:
@@ -182,6 +194,7 @@ def build_history(
         "calibration": found.assessments,
         "custody": custody,
         "exceptions": [item.document() for item in exceptions],
+        "not_kept": found.unkept,
         "verdict": None,
         "not_built": list(NOT_BUILT),
     }
@@ -269,6 +282,10 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
         }
     )
     for one in judged:
+        found.unkept.extend(
+            {"point": str(one.row["point"]), "from": utc_text(span.from_ns), "to": utc_text(span.to_ns)}
+            for span in one.unkept
+        )
         found.excursions.extend({**item, "equipment": leg.equipment} for item in one.excursions)
         found.exceptions.extend(
             gap_item(batch, leg, str(one.row["point"]), span, why=why, known_ns=facts.position.known_ns)
@@ -315,13 +332,16 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
     deciding: list[NDArray[np.float64]] = []
     excursions: list[dict[str, Any]] = []
     gaps: list[tuple[Span, tuple[str, ...]]] = []
+    gone: list[Span] = []
     causes: Counter[str] = Counter()
     whole = Span(point.spans[0].from_ns, point.spans[-1].to_ns)
     periods = declared.periods
     margin_ns = CONTEXT_PERIODS * longest_ns(periods, whole)
     for span in point.spans:
         columns = sources.read(point.point, from_ns=span.from_ns - margin_ns, to_ns=span.to_ns + margin_ns)
-        absences = sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns)
+        unkept = sources.unkept(point.point, from_ns=span.from_ns, to_ns=span.to_ns)
+        absences = with_unkept(sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns), unkept)
+        gone.extend(unkept)
         coverage.append(
             slots_over(columns, span, periods=periods, frontier_ns=frontier_ns, absences=absences)
         )
@@ -369,20 +389,24 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
         "max": of_values.max,
         "mean": of_values.mean,
     }
-    return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps)
+    return _Judged(row=row, coverage=counts, excursions=excursions, gaps=gaps, unkept=gone)
 
 
 def _gaps(
     columns: Columns, span: Span, declared: PointFacts, frontier_ns: int | None, absences: Sequence[Absent]
 ) -> list[tuple[Span, tuple[str, ...]]]:
     """Settled stretches without a usable reading, each with what was declared of it."""
+    limit_ns = max(GAP_LONGER_THAN_NS, GAP_PERIODS * longest_ns(declared.periods, span))
     silent = unusable_stretches(
         columns,
         span,
-        longer_than_ns=max(GAP_LONGER_THAN_NS, GAP_PERIODS * longest_ns(declared.periods, span)),
+        longer_than_ns=limit_ns,
         settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
     )
-    return [(gap, declared_in(absences, gap)) for gap in silent]
+    unkept = [Span(one.from_ns, one.to_ns or span.to_ns) for one in absences if one.reason == NOT_KEPT]
+    return [
+        (gap, declared_in(absences, gap)) for gap in silent if longest_kept_ns(gap, unkept) > limit_ns
+    ]
 
 
 def _excursion_findings(

@@ -96,6 +96,13 @@ def back_up(data_dir: Path, target: Path, *, now_ns: int, software: str) -> Mani
         ledger, journal, ledger_id = _copy_both(data_dir, draft)
         archives = copying.listed(draft / LEDGER_NAME)
         missing = copying.bring(data_dir, draft, archives, beside=target.parent, manifest=MANIFEST)
+        if any(copying.was_thinned(data_dir / name) for name in missing):
+            # a retention came between the copy of the ledger and that of its files: once more, from the start
+            _discard(draft)
+            draft.mkdir(mode=0o700)
+            ledger, journal, ledger_id = _copy_both(data_dir, draft)
+            archives = copying.listed(draft / LEDGER_NAME)
+            missing = copying.bring(data_dir, draft, archives, beside=target.parent, manifest=MANIFEST)
         manifest = Manifest(
             created=_time_text(now_ns),
             software=software,

@@ -96,6 +96,12 @@ class SegmentCache:
             for entry_id in part:
                 yield entry_id, self.get(entry_id, payloads.get(entry_id))
 
+    def forget(self, *, first: int, last: int) -> None:
+        """These entries are to be fetched anew."""
+        with self._lock:
+            for name in {self._group_of[one] for one in self._group_of if first <= one <= last}:
+                self._forget(name)
+
     def has(self, entry_id: int) -> bool:
         """Whether this segment is here now."""
         with self._lock:

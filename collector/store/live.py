@@ -35,6 +35,7 @@ class Tally(StrEnum):
     PROJECTED = "entries_projected"
     SEALED = "entries_sealed"
     READINGS_SEALED = "readings_sealed"
+    READINGS_REMOVED = "readings_removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,16 @@ class SinkStatus:
     refusals: tuple[dict[str, object], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """An archive file (entries `first` to `last`) that stays whole for now, and why."""
+
+    name: str
+    first: int
+    last: int
+    why: str
+
+
 @dataclass(slots=True)
 class LiveBoard:
     """One per process; single items are replaced whole, so threads may read it at any time."""
@@ -82,6 +93,8 @@ class LiveBoard:
     projection_fault: str = ""
     archive_fault: str = ""
     """Why payloads cannot be archived; what is archived already is not concerned."""
+    retention_held: tuple[HeldBack, ...] = ()
+    """Archive files that are old enough to lose their readings, and why they do not."""
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     """By name, in the order of the configuration."""
     seal_fault: str = ""

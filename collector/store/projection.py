@@ -319,6 +319,16 @@ class Projection:
         )
         return rows[0][0] if rows else None
 
+    def repeats(self) -> tuple[int, list[tuple[str, str, str, int]]]:
+        """The cursor, and (group, node, epoch, repeated readings) of every epoch that has some, at it."""
+        with self._readers.snapshot() as connection:
+            cursor = query_one(connection, "SELECT value FROM meta WHERE key = 'cursor'")
+            rows = query(
+                connection,
+                "SELECT grp, node, epoch, repeated FROM stream WHERE repeated ORDER BY grp, node, epoch",
+            )
+        return int(cursor[0]) if cursor else 0, [(row[0], row[1], row[2], row[3]) for row in rows]
+
     def silences(self) -> dict[tuple[str, str, str], int]:
         """(group, node, device) whose death was heard and no birth since: from when, ns. `-` is the node."""
         rows = self._readers.rows("SELECT grp, node, device, since_ns FROM silence")

@@ -68,7 +68,7 @@ listen = "8080"
 colour = "red"
 [ledger]
 archive_after_days = -1
-keep_days = 400
+keep_days = -400
 """
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:

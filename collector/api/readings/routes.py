@@ -6,20 +6,22 @@ know how readings are stored.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from collector.api.known import Interval, Seen, TheInterval, TheServices, known_document, with_time
-from collector.api.problems import unusable
+from collector.api.problems import ProblemError, unusable
 from collector.api.readings.asked import extent_of, info_of, parts_of
 from collector.api.readings.files import csv_parts, parquet_parts
+from collector.api.readings.unkept import nothing_kept, unkept_document, unkept_header, unkept_spans
 from collector.api.readings.values import json_value
 from collector.api.services import Position, Services
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.ids import parse_token
-from collector.identity.times import utc_text
+from collector.identity.times import Span, utc_text
 from collector.store.readings import Bucket, PointInfo
 from gateway.contract.reading import Quality, Value
 
@@ -53,10 +55,9 @@ class Place(NamedTuple):
 def readings_csv(name: str, services: TheServices, interval: TheInterval, known: Seen) -> StreamingResponse:
     """Every raw reading of the interval, streamed."""
     info = info_of(services, name)
+    headers = _headers(info, known, "csv") | _left(services, info, interval, known)
     parts = csv_parts(parts_of(services, info, interval, known))
-    return StreamingResponse(
-        parts, media_type="text/csv; charset=utf-8", headers=_headers(info, known, "csv")
-    )
+    return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.get("/points/{name:path}/readings.parquet")
@@ -65,10 +66,18 @@ def readings_parquet(
 ) -> StreamingResponse:
     """Every raw reading of the interval, streamed; times in nanoseconds, values of the point's kind."""
     info = info_of(services, name)
+    headers = _headers(info, known, "parquet") | _left(services, info, interval, known)
     parts = parquet_parts(parts_of(services, info, interval, known), info, known=known.token)
-    return StreamingResponse(
-        parts, media_type="application/vnd.apache.parquet", headers=_headers(info, known, "parquet")
-    )
+    return StreamingResponse(parts, media_type="application/vnd.apache.parquet", headers=headers)
+
+
+def _left(services: Services, info: PointInfo, interval: Interval, known: KnownPosition) -> dict[str, str]:
+    """What a file's header says of readings that are not kept. Raises 410 when none that was asked for is."""
+    unkept = unkept_spans(services, info.point, interval, known)
+    problem = nothing_kept(info.point, interval, unkept)
+    if problem is not None and not any(len(part) for part in parts_of(services, info, interval, known)):
+        raise problem
+    return unkept_header(unkept)
 
 
 def _headers(info: PointInfo, known: KnownPosition, ending: str) -> dict[str, str]:
@@ -95,15 +104,17 @@ def readings(
     after: Place | None = None
     if cursor:
         after, known = _parse_cursor(services, cursor)
+    unkept = unkept_spans(services, info.point, interval, known)
+    answer = partial(_answer, info, known, unkept, nothing_kept(info.point, interval, unkept))
     if max_points is not None and after is None:
         found = _buckets(services, info, interval, known, max_points)
         if sum(one.n for one in found) > max_points:
-            return _answer(info, known, "buckets", [_bucket(one) for one in found], None)
+            return answer("buckets", [_bucket(one) for one in found], None)
         items = [_item(row) for part in parts_of(services, info, interval, known) for row in part.rows()]
-        return _answer(info, known, "raw", items, None)
+        return answer("raw", items, None)
     items, last = _page(services, info, interval, known, after=after, limit=limit)
     following = None if last is None else f"{known.token}~{'~'.join(map(str, last))}"
-    return _answer(info, known, "raw", items, following)
+    return answer("raw", items, following)
 
 
 def _buckets(
@@ -117,9 +128,18 @@ def _buckets(
     )
 
 
-def _answer(
-    info: PointInfo, known: KnownPosition, form: str, items: list[dict[str, Any]], following: str | None
+def _answer(  # noqa: PLR0917 (the first four are given once)
+    info: PointInfo,
+    known: KnownPosition,
+    unkept: list[Span],
+    problem: ProblemError | None,
+    form: str,
+    items: list[dict[str, Any]],
+    following: str | None,
 ) -> JSONResponse:
+    """Raises the problem when there is nothing to answer with."""
+    if problem is not None and not items:
+        raise problem
     return JSONResponse(
         {
             "point": str(info.point),
@@ -127,6 +147,7 @@ def _answer(
             "kind": str(info.kind),
             "known": known_document(known),
             "form": form,
+            "not_kept": unkept_document(unkept),
             "items": items,
             "next": following,
         }

@@ -217,6 +217,8 @@ def _seal(sealer: Sealer, ended: Event) -> None:
             ended.wait(WAIT_S)
         while sealer.untidy:
             sealer.tidy()
+    while sealer.behind_removals:
+        sealer.drop()
 
 
 def _finish(folder: Path) -> tuple[int, int, int]:

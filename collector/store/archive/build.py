@@ -129,19 +129,20 @@ def main() -> None:
     os.umask(0o077)
     ledger, folder = Path(sys.argv[1]), Path(sys.argv[2])
     order = Order(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    with _alone(folder):
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    with alone(folder):
         sealed = build(ledger, folder, order)
     print(json.dumps(asdict(sealed)))  # noqa: T201 (stdout is its answer)
 
 
-def _end_with_stdin() -> None:
+def end_with_stdin() -> None:
+    """The collector is gone: nobody waits for the file any more."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One whose collector was killed a moment ago may still be ending: two never write."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -17,10 +17,12 @@ from typing import Any, Final
 
 import apsw
 
-from collector.store.archive.file import FOLDER, SUFFIX, sync_folder
+from collector.store.archive.file import FOLDER, MARK, SUFFIX, sync_folder
 from collector.store.database import query
 
-NAME: Final = re.compile(re.escape(FOLDER) + r"/L[0-9]{12,}-[0-9]{12,}" + re.escape(SUFFIX), re.ASCII)
+NAME: Final = re.compile(
+    re.escape(FOLDER) + rf"/L[0-9]{{12,}}-[0-9]{{12,}}({MARK})?" + re.escape(SUFFIX), re.ASCII
+)
 """How an archive file is called in a manifest."""
 CHUNK_BYTES: Final = 1 << 20
 
@@ -57,6 +59,11 @@ def bring(
             missing.append(name)
     sync_folder(draft / FOLDER)
     return missing
+
+
+def was_thinned(path: Path) -> bool:
+    """Whether a file is gone because a retention put another one in its place."""
+    return not path.exists() and path.with_name(f"{path.stem}{MARK}{SUFFIX}").exists()
 
 
 def _earlier(beside: Path, manifest: str) -> dict[tuple[str, int, str], Path]:

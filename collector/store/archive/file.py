@@ -24,6 +24,8 @@ from collector.store.archive import columns
 FORMAT: Final = "telomere-archive-1"
 SUFFIX: Final = ".tla"
 PART: Final = ".part"
+MARK: Final = "-kept"
+"""In the name of a file that holds what is left of a range whose readings are not kept."""
 FOLDER: Final = "archive"
 BLOCK_BYTES: Final = 8 << 20
 BLOCK_ENTRIES: Final = 8_192
@@ -67,9 +69,9 @@ class Sealed:
     payload_bytes: int
 
 
-def name_of(first: int, last: int) -> str:
-    """The file's name."""
-    return f"L{first:012d}-{last:012d}{SUFFIX}"
+def name_of(first: int, last: int, *, mark: str = "") -> str:
+    """The file's name; `mark` tells it from another of the same entries."""
+    return f"L{first:012d}-{last:012d}{mark}{SUFFIX}"
 
 
 def content_digest(payloads: Iterable[bytes]) -> str:
@@ -83,9 +85,10 @@ def content_digest(payloads: Iterable[bytes]) -> str:
 class Writer:
     """Writes one file under a name of its own; `finish` gives it its name when it is on the disk."""
 
-    def __init__(self, folder: Path, *, ledger_id: str, first: int, previous: str) -> None:
+    def __init__(self, folder: Path, *, ledger_id: str, first: int, previous: str, mark: str = "") -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._mark = mark
         self._path = folder / f"L{first:012d}{PART}"
         self._about = {"format": FORMAT, "ledger": ledger_id, "first": first, "previous": previous}
         self._first = self._next = first
@@ -132,7 +135,7 @@ class Writer:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        name = name_of(self._first, self._next - 1)
+        name = name_of(self._first, self._next - 1, mark=self._mark)
         if (self._folder / name).exists():
             raise FileExistsError(
                 f"{self._folder / name} is there already, of another ledger: move it to a safe place"

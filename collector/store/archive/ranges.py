@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -63,9 +63,10 @@ class Archive:
                     lost[entry_id] = error
         return found, lost
 
-    def verify(self, sealed: Sealed, *, previous: str) -> int:
-        """Every byte and every payload of one file, and that it follows the file with the digest
-        `previous`: how many payloads there are. Raises ArchiveError.
+    def verify(self, sealed: Sealed, *, previous: Collection[str]) -> int:
+        """Every byte and every payload of one file, and that it follows the file with one of the digests
+        `previous` (as it is, or as it was with its readings): how many payloads there are. Raises
+        ArchiveError.
         """
         path = self.folder / sealed.name
         if sha256_of(path) != sealed.sha256:
@@ -73,7 +74,7 @@ class Archive:
             raise ArchiveError(path, problem, first=sealed.first, last=sealed.last)
         reader = self._reader(sealed)
         try:
-            if reader.previous != previous:
+            if reader.previous not in previous:
                 problem = "it does not follow the file before it"
                 raise ArchiveError(path, problem, first=sealed.first, last=sealed.last)
             return sum(len(reader.payloads(block)) for block in reader.blocks)
@@ -89,6 +90,15 @@ class Archive:
                 self.faults[sealed.name] = str(error)
             else:
                 self.faults.pop(sealed.name, None)
+
+    def forget(self, *, first: int, last: int) -> None:
+        """The file of these entries is another one now."""
+        with self._lock:
+            self._files = []
+            for one in [one for one in self._open if first <= one <= last]:
+                self._open.pop(one).close()
+            for block in [block for block in self._blocks if first <= block <= last]:
+                self._bytes -= self._blocks.pop(block)[1]
 
     def close(self) -> None:
         """Close every file."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from collector.store.chunks import merge
 from collector.store.chunks.cutting import columns_of, pieces_of
+from collector.store.chunks.drop import drop, is_dropped
 from collector.store.chunks.file import condemn, cursor_of, open_for
 from collector.store.chunks.grid import Grid, grid_of
 from collector.store.chunks.pack import PieceError
@@ -51,6 +52,7 @@ class Sealer:
         self._resolver = Resolver(ledger=ledger, projection=projection)
         self._connection = open_for(path, ledger_id=ledger.id, last_id=ledger.last_id())
         self._cursor = cursor_of(self._connection)
+        self._dropped: set[int] = set()
         self._load()
 
     @property
@@ -100,6 +102,30 @@ class Sealer:
         del self._due[:MERGES_AT_ONCE]
         bound_wal(self._connection, self._path)
         return gone
+
+    def drop(self) -> int:
+        """Follow one removal of readings that are not kept any more; how many went. 0 when all are followed
+        (or one had none here).
+        """
+        for removal in self._ledger.removals():
+            if removal.first in self._dropped:
+                continue
+            if not is_dropped(self._connection, removal):
+                try:
+                    n = drop(self._connection, removal, self._grids)
+                except PieceError:
+                    condemn(self._path)
+                    raise
+                bound_wal(self._connection, self._path)
+                self._dropped.add(removal.first)
+                return n
+            self._dropped.add(removal.first)
+        return 0
+
+    @property
+    def behind_removals(self) -> bool:
+        """Whether `drop` has work."""
+        return len(self._dropped) < len(self._ledger.removals())
 
     @property
     def untidy(self) -> bool:

@@ -1,8 +1,9 @@
 """The ledger: segments, births and deaths exactly as received, numbered in the order of their commit.
 
 Owns the writing of ledger.db (SQLite in WAL mode, synchronous=FULL), its one writer thread, the ledger's
-id, known time that never decreases, and the answer to "was this segment here before". An entry is never
-changed or deleted; a file that lost its end is another ledger (`cuts`). Must not know what a payload means
+id, known time that never decreases, and the answer to "was this segment here before". A row is never
+changed or deleted, its payload only by a retention that the journal holds (`removals`); a file that lost
+its end is another ledger (`cuts`). Must not know what a payload means
 beyond the columns that the receiver gives with it.
 """
 
@@ -21,7 +22,7 @@ import apsw
 from collector.registry.anchor import Anchor, End
 from collector.store.archive.file import Sealed
 from collector.store.database import Cell, bound_wal, immediate, open_writer, query, query_one
-from collector.store.ledger import cuts, junk, releasing
+from collector.store.ledger import cuts, junk, releasing, removals
 from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import (
     COLUMNS,
@@ -35,6 +36,7 @@ from collector.store.ledger.entries import (
     Restored,
 )
 from collector.store.ledger.reading import LedgerReading
+from collector.store.ledger.removals import Carried, Thinned
 
 RESEND_ATTEMPTS_MAX: Final = 8
 """Copies kept of one segment whose content was refused: a parked segment is re-sent hourly, not for ever."""
@@ -56,7 +58,7 @@ class Ledger(LedgerReading):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection = open_writer(path)
         with immediate(self._connection):
-            self._connection.execute(SCHEMA + junk.SCHEMA)
+            self._connection.execute(SCHEMA + junk.SCHEMA + removals.SCHEMA)
             self._connection.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),)
             )
@@ -136,6 +138,24 @@ class Ledger(LedgerReading):
     def give_back(self) -> int:
         """Give some free pages back to the disk: how many, 0 when few enough are left. Blocks."""
         return self.submit(releasing.give_back, self._connection, self._path).result()
+
+    def thin(self, thinned: Thinned, *, journal: int) -> None:
+        """Put a file without its readings in the place of the one with them; `journal` is the row that says
+        so. The old file is still there. Blocks.
+        """
+        self.submit(removals.note, self._connection, thinned, journal=journal, now_ns=self._now_ns()).result()
+        self.archive.forget(first=thinned.sealed.first, last=thinned.sealed.last)
+        self.follow_removals()
+
+    def carry(self, first: int, carried: Carried) -> None:
+        """Note what a rebuild cannot count again without the readings of the file at `first`. Blocks."""
+        self.submit(removals.carry, self._connection, first, carried).result()
+        self.follow_removals()
+
+    def finish_removal(self, first: int) -> None:
+        """The old file at `first` is deleted. Blocks."""
+        self.submit(removals.finish, self._connection, first).result()
+        self.follow_removals()
 
     def close(self) -> None:
         """Finish what was submitted, then close every connection."""

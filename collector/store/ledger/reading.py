@@ -6,6 +6,7 @@ Owns the questions that are asked of ledger.db. Must not write, nor know what a 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 from collector.store.archive.file import FOLDER, Sealed
 from collector.store.archive.ranges import Archive
 from collector.store.database import Readers, Row, query_one
-from collector.store.ledger import cuts, junk
+from collector.store.ledger import cuts, junk, removals
 from collector.store.ledger.cuts import Cut
 from collector.store.ledger.entries import (
     COLUMNS,
@@ -25,6 +26,8 @@ from collector.store.ledger.entries import (
     Restored,
     entry_of,
 )
+from collector.store.ledger.removals import Carried, Removal
+from gateway.contract.reading import PointName
 from gateway.contract.receipts import Range
 
 PAYLOADS_PER_QUERY: Final = 256
@@ -39,6 +42,7 @@ class LedgerReading:
         self._readers = Readers(path)
         self._last_id = 0
         self.archive = Archive(path.parent / FOLDER, listed=self.archived)
+        self._removals: list[Removal] | None = None
 
     def recall(self, key: str) -> str | None:
         """A fact given to `remember`."""
@@ -52,6 +56,52 @@ class LedgerReading:
         )
         names = ("name", "first", "last", "bytes", "sha256", "payload_bytes")
         return [Sealed(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def removals(self) -> list[Removal]:
+        """Ranges of entries whose readings are not kept any more, by first entry."""
+        found = self._removals
+        if found is None:
+            with self._readers.connection() as connection:
+                found = self._removals = removals.every(connection)
+        return found
+
+    def follow_removals(self) -> None:
+        """Something about them was written."""
+        self._removals = None
+
+    def is_thinned(self, entry_id: int) -> bool:
+        """Whether the readings of this entry are not kept any more."""
+        found = self.removals()
+        at = bisect_right(found, entry_id, key=lambda one: one.first)
+        return bool(at) and found[at - 1].holds(entry_id)
+
+    def carried_at(self, entry_id: int) -> list[Carried]:
+        """What to take over from before a removal once this entry is projected."""
+        told = (one.carried for one in self.removals())
+        return [one for one in told if one is not None and one.at == entry_id]
+
+    def unkept(self, point: PointName, *, low_ms: int, high_ms: int, upto: int) -> list[tuple[int, int]]:
+        """[from, to) in ms whose readings of the point's device were known at `upto` and are not kept any
+        more, of those that meet [low, high): disjoint, by time.
+        """
+        if not self.removals():
+            return []
+        device = (point.group, point.node, point.device)
+        with self._readers.connection() as connection:
+            return removals.spans_of(connection, device, low_ms=low_ms, high_ms=high_ms, upto=upto)
+
+    def times_between(self, *, first: int, last: int) -> tuple[int, int] | None:
+        """The earliest and the latest time (ms) of readings in these entries; None without any."""
+        rows = self._readers.rows(
+            "SELECT min(t_min_ms), max(t_max_ms) FROM entry WHERE id BETWEEN ? AND ?", (first, last)
+        )
+        return None if rows[0][0] is None else (rows[0][0], rows[0][1])
+
+    def newest_time_ms(self, *, among: int) -> int | None:
+        """The latest time of a reading among the last entries; None without any."""
+        rows = self._readers.rows("SELECT max(t_max_ms) FROM entry WHERE id > ?", (self._last_id - among,))
+        newest: int | None = rows[0][0]
+        return newest
 
     def file_bytes(self) -> int:
         """The size of ledger.db without its write-ahead log."""

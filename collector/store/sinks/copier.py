@@ -364,9 +364,25 @@ class Copier:
     def _rewrite_one(self, job: Job) -> None:
         point = PointName.parse(job.point)
         self.counts.rewritten += 1
-        if not self._target.delete(point, from_ns=job.from_ns, to_ns=job.to_ns):
+        parts = self._kept_parts(point, job)
+        if parts != [(job.from_ns, job.to_ns)]:
+            self.counts.stale += 1  # what is not kept here stays there as it was written
+        for from_ns, to_ns in parts:
+            self._rewrite_part(point, from_ns, to_ns)
+
+    def _kept_parts(self, point: PointName, job: Job) -> list[tuple[int, int]]:
+        """The stretch without the times whose readings are not kept here any more."""
+        low_ms, high_ms = job.from_ns // NS_PER_MS, -(-job.to_ns // NS_PER_MS)
+        out, at = [], job.from_ns
+        for start, end in self._ledger.unkept(point, low_ms=low_ms, high_ms=high_ms, upto=self._sent):
+            out.append((at, start * NS_PER_MS))
+            at = max(at, end * NS_PER_MS)
+        return [(low, high) for low, high in [*out, (at, job.to_ns)] if low < high]
+
+    def _rewrite_part(self, point: PointName, low_ns: int, high_ns: int) -> None:
+        if not self._target.delete(point, from_ns=low_ns, to_ns=high_ns):
             self.counts.stale += 1
-        windows = self._readings.windows(point, from_ns=job.from_ns, to_ns=job.to_ns, upto=self._sent)
+        windows = self._readings.windows(point, from_ns=low_ns, to_ns=high_ns, upto=self._sent)
         for from_ns, to_ns in windows:
             rows = stored_rows(self._readings, point, from_ns=from_ns, to_ns=to_ns, upto=self._sent)
             at = self._chosen(rows)
