@@ -404,9 +404,7 @@ def _gaps(
         settled_ns=span.to_ns if frontier_ns is None else frontier_ns,
     )
     unkept = [Span(one.from_ns, one.to_ns or span.to_ns) for one in absences if one.reason == NOT_KEPT]
-    return [
-        (gap, declared_in(absences, gap)) for gap in silent if longest_kept_ns(gap, unkept) > limit_ns
-    ]
+    return [(gap, declared_in(absences, gap)) for gap in silent if longest_kept_ns(gap, unkept) > limit_ns]
 
 
 def _excursion_findings(
