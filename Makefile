@@ -47,6 +47,7 @@ soak: $(READY)
 bench: $(READY)
 	@deploy/bootstrap.sh apt mosquitto victoria-metrics
 	@command -v influxd >/dev/null 2>&1 || deploy/bootstrap.sh apt influxdb
+	@deploy/bootstrap.sh bench
 	@$(BIN)/telomere bench $(if $(ARGS),$(ARGS),store --docs docs/benchmarks.md)
 
 fuzz:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Brings a checkout to life on a stock Debian 12 (git, make, Python 3.11; no venv, pip externally managed).
 #   bootstrap.sh env               uv, then the environment of uv.lock in .venv
+#   bootstrap.sh bench             the same with the peers of benchmarks that come from PyPI
 #   bootstrap.sh apt NAME...       system packages whose program is not there yet
 #   bootstrap.sh peers             foreign Sparkplug peers for tests, each in an environment of its own in .tools
 # Root is asked for only when a system package is truly missing.
@@ -64,6 +65,10 @@ env)
     uv=$(find_uv)
     "$uv" sync --frozen --all-extras
     ;;
+bench)
+    uv=$(find_uv)
+    "$uv" sync --frozen --quiet --all-extras --group bench
+    ;;
 apt)
     shift
     missing=
@@ -86,6 +91,6 @@ peers)
     npm install --prefix "$tools/interop/npm" --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error >&2
     ;;
 *)
-    die "usage: bootstrap.sh env | apt NAME... | peers"
+    die "usage: bootstrap.sh env | bench | apt NAME... | peers"
     ;;
 esac

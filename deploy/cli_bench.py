@@ -14,6 +14,7 @@ from deploy.answers import CommandError, Exit
 NAMES: Final = {
     "store": "what the store sustains, takes and answers, with InfluxDB and VictoriaMetrics in the same run",
     "commit": "readings received and receipted a second, the collector killed once half-way",
+    "judge": "batches judged again after a change of rule, with DuckDB in the same run",
     "drain": "a great outbox drains: memory, lateness of live readings, rate",
 }
 
@@ -44,7 +45,7 @@ def run(
     if name not in NAMES:
         raise CommandError(f"no measurement is called {name!r}", hint=f"there are: {', '.join(NAMES)}")
     given: dict[str, Any] = {"seconds": seconds, "readings": readings, "outboxes": outboxes}
-    if name == "store" and not peers:
+    if name in {"store", "judge"} and not peers:
         given["peers"] = False
     chosen = {key: value for key, value in given.items() if value is not None}
     with tempfile.TemporaryDirectory(prefix="telomere-bench-", dir=folder) as made:
@@ -61,6 +62,11 @@ async def _measure(name: str, folder: Path, chosen: dict[str, Any], *, quick: bo
     from deploy.bench import commit, drain, store
 
     match name:
+        case "judge":
+            from deploy.bench.judge import measure as judge
+
+            options_judge = _options(judge.Options, chosen, quick=quick)
+            return await asyncio.to_thread(judge.measure, folder, options_judge)
         case "commit":
             options = _options(commit.Options, chosen, quick=quick)
             return await commit.Commit(folder, options).measure()

@@ -23,9 +23,10 @@ class SealedStores(Stores):
         path = self.folder / CHUNKS_NAME
         self.sealer = Sealer(path, ledger=self.ledger, projection=self.projection)
         self.chunks = ChunkReading(path)
+        self.tail = Tail(ledger=self.ledger, projection=self.projection)
         self.sealed = ChunkReadings(
             chunks=self.chunks,
-            tail=Tail(ledger=self.ledger, projection=self.projection),
+            tail=self.tail,
             ledger=self.readings,
             projection=self.projection,
         )

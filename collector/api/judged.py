@@ -199,7 +199,7 @@ class Judge:
                 self._kept.move_to_end(key)
                 return kept
         columns = self._services.readings.read(name, from_ns=None, to_ns=None, upto=known.ledger)
-        found = excursions_of(columns, [rule], period_ns=point.period_ns, unit=point.unit)
+        found = excursions_of(columns, [rule], periods=point.periods, unit=point.unit)
         with self._lock:
             self._kept[key] = found
             while len(self._kept) > KEPT_MAX:

@@ -7,7 +7,7 @@ whole history alike. The kernel itself is `gateway.rules`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,46 +15,77 @@ from collector.identity.facts import RuleVersion
 from collector.identity.ids import stable_id
 from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Columns
+from collector.judge.periods import Periods
+from collector.judge.runs.sections import Samples, Section, Whole, walk
 from collector.judge.storage import Decision, decide
-from gateway.rules.excursions import find_excursions
+from gateway.rules.excursions import LimitRun
 from gateway.rules.limits import Excursion, LimitRule
+
+Document: TypeAlias = dict[str, Any]
 
 
 def excursions_of(
     columns: Columns,
     rules: Iterable[RuleVersion],
     *,
-    period_ns: int,
+    periods: Periods,
     unit: str | None = None,
     within: Span | None = None,
     open_end: bool = True,
-) -> list[dict[str, Any]]:
-    """Excursions of one point by start.
-
-    Only readings inside `within` count; where `open_end` is false (the leg is over) an excursion
-    still under way ends with the span, `cut`. `area` is in unit times seconds, `area_min` in unit times
-    minutes; `seconds` of an open one run to its last sample; `coverage` is the share of due samples
-    that were there.
-    """
-    keep = columns.usable() & np.isfinite(columns.value)
+) -> list[Document]:
+    """Excursions of one point by start; see `excursions_in`. Only readings inside `within` count."""
+    usable = columns.usable() & np.isfinite(columns.value)
+    samples = Samples(columns.time_ns // NS_PER_MS, columns.value, usable)
     if within is not None:
-        keep &= (columns.time_ns >= within.from_ns) & (columns.time_ns < within.to_ns)
-    time_ms = columns.time_ns[keep] // NS_PER_MS
-    value = columns.value[keep]
-    usable = np.ones(len(time_ms), np.bool_)
-    end_ms = None if open_end or within is None else within.to_ns // NS_PER_MS
-    found: list[tuple[float, dict[str, Any]]] = []
-    for version in rules:
-        rule = version.limit()
-        items = find_excursions(
-            time_ms, value, usable, rule=rule, period_ms=period_ns // NS_PER_MS, end_ms=end_ms
-        )
-        uncertainty = version.body.get("uncertainty")
-        for item in items:
-            document = _document(item, rule, unit=unit, end_ms=end_ms)
-            document["decision"] = _decision(item, rule, uncertainty)
-            found.append((item.from_ms, document))
+        samples = samples.between(-(-within.from_ns // NS_PER_MS), -(-within.to_ns // NS_PER_MS))
+    return excursions_in(
+        [Whole(lambda: samples, n=len(samples))],
+        rules,
+        periods=periods,
+        unit=unit,
+        end_ns=None if open_end or within is None else within.to_ns,
+    )
+
+
+def excursions_in(
+    sections: Iterable[Section],
+    rules: Iterable[RuleVersion],
+    *,
+    periods: Periods,
+    unit: str | None = None,
+    end_ns: int | None = None,
+    skipping: bool = True,
+) -> list[Document]:
+    """Excursions of one point by start, over sections that hold all readings that count.
+
+    `periods` are (since ns, period ns). Where `end_ns` is given (the leg is over) an excursion still under
+    way ends there, `cut`. `area` is in unit times seconds, `area_min` in unit times minutes; `seconds` of
+    an open one run to its last sample; `coverage` is the share of due samples that were there. Without
+    `skipping` every sample is looked at, with the same answer.
+    """
+    end_ms = None if end_ns is None else end_ns // NS_PER_MS
+    versions = list(rules)
+    runs = [LimitRun(version.limit(), periods=in_ms(periods)) for version in versions]
+    found: list[tuple[float, Document]] = []
+    for version, (run, closed) in zip(versions, walk(sections, runs, skipping=skipping), strict=True):
+        found += [
+            (item.from_ms, document_of(item, version, unit=unit, end_ms=end_ms))
+            for item in [*closed, *run.open_now(end_ms)]
+        ]
     return [document for _, document in sorted(found, key=lambda pair: (pair[0], pair[1]["id"]))]
+
+
+def in_ms(periods: Periods) -> list[tuple[int, int]]:
+    """Periods as the kernel takes them; one that says nothing when there are none."""
+    return [(-(-since // NS_PER_MS), period // NS_PER_MS) for since, period in periods] or [(0, 0)]
+
+
+def document_of(item: Excursion, version: RuleVersion, *, unit: str | None, end_ms: int | None) -> Document:
+    """The `excursion` document of interfaces.md."""
+    rule = version.limit()
+    document = _document(item, rule, unit=unit, end_ms=end_ms)
+    document["decision"] = _decision(item, rule, version.body.get("uncertainty"))
+    return document
 
 
 def _decision(item: Excursion, rule: LimitRule, uncertainty: float | None) -> Decision | None:
@@ -68,7 +99,7 @@ def _text(time_ms: float) -> str:
     return utc_text(round(time_ms * NS_PER_MS) if time_ms % 1 else int(time_ms) * NS_PER_MS)
 
 
-def _document(item: Excursion, rule: LimitRule, *, unit: str | None, end_ms: int | None) -> dict[str, Any]:
+def _document(item: Excursion, rule: LimitRule, *, unit: str | None, end_ms: int | None) -> Document:
     start = _text(item.from_ms)
     end = item.to_ms if item.to_ms is not None else end_ms
     return {

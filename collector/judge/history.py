@@ -352,7 +352,7 @@ def _judge_point(leg: Leg, point: LegPoint, facts: Facts, sources: Sources, step
         still_there = leg.to_ns is None and span.to_ns == leg.span.to_ns
         excursions.extend(
             excursions_of(
-                columns, rules, period_ns=period_ns, unit=declared.unit, within=span, open_end=still_there
+                columns, rules, periods=periods, unit=declared.unit, within=span, open_end=still_there
             )
         )
         gaps.extend(_gaps(columns, span, declared, frontier_ns, absences))

@@ -53,9 +53,10 @@ class Opened:
         self._stack.callback(self.projection.close)
         self.chunks = ChunkReading(self.folder / CHUNKS_NAME)
         self._stack.callback(self.chunks.close)
+        self.tail = Tail(ledger=self.ledger, projection=self.projection)
         self.readings: ReadingStore = ChunkReadings(
             chunks=self.chunks,
-            tail=Tail(ledger=self.ledger, projection=self.projection),
+            tail=self.tail,
             ledger=LedgerReadings(ledger=self.ledger, projection=self.projection, cache=self.cache),
             projection=self.projection,
         )

@@ -1,104 +1,27 @@
 """Excursions of a limit rule: over a whole history, and sample by sample.
 
-Owns the way from samples to `Excursion` values through the kernel, both limits alike. Must not know
-batches, nodes, or where samples come from.
+Owns the way from samples to `Excursion` values through the kernel, both limits alike, and a history's
+periods by time. Must not know batches, nodes, or where samples come from.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.rules import kernel
-from gateway.rules.compiled import step_for
-from gateway.rules.limits import Change, Excursion, LimitRule, Side
+from gateway.rules.limits import Change, Excursion, LimitRule
+from gateway.rules.side import Resting, SideWatch, Transition
+
+__all__ = ["LimitRun", "LimitWatch", "Periods", "Resting", "Transition", "find_excursions"]
 
 CHUNK_SAMPLES: Final = 16_384
 """Samples a pass: bounds the row buffer to 2 MB whatever the history's length."""
-AHEAD_MS_MAX: Final = 500.0
-"""A sample further ahead of its clock than this was made under a clock that was set back since."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """An excursion opened or closed, as a watch reports it."""
-
-    change: Change
-    excursion: Excursion
-
-
-def _parameters(rule: LimitRule, limit: float, period_ms: int) -> NDArray[np.float64]:
-    return np.array(
-        [
-            limit,
-            rule.delay_s * 1000.0,
-            rule.hysteresis,
-            rule.clear_delay_s * 1000.0,
-            float(period_ms),
-            float(rule.crossing.code),
-        ]
-    )
-
-
-class _SideWatch:
-    """One limit of one rule, with its kernel state. A lower limit runs over negated values."""
-
-    def __init__(self, rule: LimitRule, side: Side, limit: float, period_ms: int) -> None:
-        self._side = side
-        self._sign = 1.0 if side is Side.HIGH else -1.0
-        self._parameters = _parameters(rule, self._sign * limit, period_ms)
-        self.state = kernel.fresh_state()
-
-    def feed(
-        self,
-        time_ms: NDArray[np.int64],
-        value: NDArray[np.float64],
-        usable: NDArray[np.bool_],
-        samples: int,
-    ) -> list[Transition]:
-        """Transitions of these samples; `samples` is how many the whole run will bring."""
-        rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
-        count = step_for(samples)(self.state, self._parameters, time_ms, self._sign * value, usable, rows)
-        return [Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]]
-
-    def set_back(self, to_ms: float, *, now_ms: float) -> None:
-        """See `LimitWatch.set_back`. NaN, before the first sample, compares false and stays NaN."""
-        late_ms = self.state[kernel.LAST_T] - to_ms
-        if not (late_ms > 0 and self.state[kernel.LAST_T] > now_ms + AHEAD_MS_MAX):
-            return
-        self.state[[kernel.LAST_T, kernel.CLEAR]] -= late_ms
-        if self.state[kernel.PHASE] == kernel.PENDING:  # an open one keeps the start that was told
-            self.state[kernel.START] -= late_ms
-
-    def still_open(self, end_ms: float | None) -> Excursion | None:
-        """The excursion under way, measured to `end_ms` or to the last sample."""
-        state = self.state
-        if state[kernel.PHASE] != kernel.OPEN:
-            return None
-        row = np.empty((1, kernel.ROW_SIZE))
-        at = float(state[kernel.LAST_T]) if end_ms is None else max(end_ms, float(state[kernel.START]))
-        kernel.emit(row, 0, kernel.OPENED, math.nan, at, state)
-        return self._excursion(row[0])
-
-    def _excursion(self, row: NDArray[np.float64]) -> Excursion:
-        start, end = float(row[kernel.ROW_START]), float(row[kernel.ROW_END])
-        until = float(row[kernel.ROW_AT]) if math.isnan(end) else end
-        samples, hidden = float(row[kernel.ROW_SAMPLES]), float(row[kernel.ROW_HIDDEN])
-        return Excursion(
-            side=self._side,
-            from_ms=start,
-            to_ms=None if math.isnan(end) else end,
-            seconds=max(0.0, until - start) / 1000.0,
-            peak=self._sign * float(row[kernel.ROW_PEAK]),
-            peak_ms=int(row[kernel.ROW_PEAK_T]),
-            area_s=float(row[kernel.ROW_AREA]),
-            samples=int(samples),
-            coverage=samples / (samples + hidden) if samples else 0.0,
-        )
+Periods: TypeAlias = Sequence[tuple[int, int]]
+"""(since UTC ms, period ms), ascending, at least one; the first holds for all time before the second."""
 
 
 class LimitWatch:
@@ -106,7 +29,7 @@ class LimitWatch:
 
     def __init__(self, rule: LimitRule, *, period_ms: int) -> None:
         self.rule = rule
-        self._sides = [_SideWatch(rule, side, limit, period_ms) for side, limit in rule.sides()]
+        self._sides = [SideWatch(rule, side, limit, period_ms) for side, limit in rule.sides()]
 
     def step(self, time_ms: int, value: float | None, *, usable: bool = True) -> list[Transition]:
         """Feed one sample (UTC ms). A sample without a value, or not usable, changes nothing."""
@@ -147,6 +70,82 @@ class LimitWatch:
         return [excursion for excursion in found if excursion is not None]
 
 
+class LimitRun:
+    """A rule over a history that is fed in parts, with the period that was in force at each time.
+
+    The first sample after a change of period is measured by the longer of the two periods: what was due
+    by then was due by the old one.
+    """
+
+    def __init__(self, rule: LimitRule, *, periods: Periods, samples: int = 0) -> None:
+        """`samples`: how many are to come, as far as that is known; many are worth compiling for."""
+        self.rule = rule
+        self._sides = [SideWatch(rule, side, limit, periods[0][1]) for side, limit in rule.sides()]
+        self._since = np.array([since for since, _ in periods[1:]], np.int64)
+        self._periods = [period for _, period in periods]
+        self._samples = samples
+        self._fed = 0
+        self._period: int | None = None
+        """Number of the period in which the last sample lay; None before the first."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether no limit is left, nor about to be: samples inside change nothing but the last one."""
+        return all(side.state[kernel.PHASE] == kernel.NORMAL for side in self._sides)
+
+    def resting(self) -> Resting | None:
+        """What it remembers, where it is calm and has seen a sample."""
+        last = self._sides[0].last()
+        return last if self.calm and last is not None else None
+
+    def rest(self, at: Resting) -> None:
+        """Go on from there, whatever was before."""
+        for side in self._sides:
+            side.rest(at)
+        self._period = int(np.searchsorted(self._since, at.time_ms, side="right"))
+
+    def feed(
+        self, time_ms: NDArray[np.int64], value: NDArray[np.float64], usable: NDArray[np.bool_]
+    ) -> list[Excursion]:
+        """The excursions that these n samples, ascending in time, close."""
+        found: list[Excursion] = []
+        for cut in self._cuts(time_ms, usable):
+            self._fed += cut.stop - cut.start
+            many = max(self._samples, self._fed)
+            for side in self._sides:
+                changes = side.feed(time_ms[cut], value[cut], usable[cut], many)
+                found += [item.excursion for item in changes if item.change is Change.CLOSED]
+        return found
+
+    def open_now(self, end_ms: float | None = None) -> list[Excursion]:
+        """Excursions under way, measured to `end_ms` or to the last sample."""
+        found = (side.still_open(end_ms) for side in self._sides)
+        return [excursion for excursion in found if excursion is not None]
+
+    def _cuts(self, time_ms: NDArray[np.int64], usable: NDArray[np.bool_]) -> Iterator[slice]:
+        """Passes of bounded length, each with the period by which it is measured set."""
+        edges = np.searchsorted(time_ms, self._since).tolist() if len(self._since) else []
+        for number, (first, end) in enumerate(zip([0, *edges], [*edges, len(time_ms)], strict=True)):
+            if first >= end:
+                continue
+            start = first
+            if self._period is not None and self._period != number:
+                at = int(np.argmax(usable[first:end]))
+                if usable[first + at]:  # else nothing here is a sample
+                    self._use(max(self._periods[self._period : number + 1]))
+                    start = first + at + 1
+                    yield slice(first, start)
+            self._use(self._periods[number])
+            for low in range(start, end, CHUNK_SAMPLES):
+                yield slice(low, min(low + CHUNK_SAMPLES, end))
+            if self._period != number and usable[first:end].any():
+                self._period = number
+
+    def _use(self, period_ms: int) -> None:
+        for side in self._sides:
+            side.measure_by(period_ms)
+
+
 def find_excursions(
     time_ms: NDArray[np.int64],
     value: NDArray[np.float64],
@@ -156,20 +155,12 @@ def find_excursions(
     period_ms: int,
     end_ms: int | None = None,
 ) -> list[Excursion]:
-    """All excursions of a history, by start then side; one still open has `to_ms` None.
+    """All excursions of a history with one period, by start then side; one still open has `to_ms` None.
 
     time_ms i64[n] ascending UTC milliseconds, value f64[n], usable bool[n]: bad and valueless
     readings are no samples. `period_ms` is the point's period (0: gaps never split). `end_ms` is
     how far an open excursion is measured.
     """
-    found: list[Excursion] = []
-    for side, limit in rule.sides():
-        watch = _SideWatch(rule, side, limit, period_ms)
-        for first in range(0, len(time_ms), CHUNK_SAMPLES):
-            cut = slice(first, first + CHUNK_SAMPLES)
-            changes = watch.feed(time_ms[cut], value[cut], usable[cut], len(time_ms))
-            found += [item.excursion for item in changes if item.change is Change.CLOSED]
-        under_way = watch.still_open(end_ms)
-        if under_way is not None:
-            found.append(under_way)
+    run = LimitRun(rule, periods=((0, period_ms),), samples=len(time_ms))
+    found = run.feed(time_ms, value, usable) + run.open_now(end_ms)
     return sorted(found, key=lambda excursion: (excursion.from_ms, excursion.side))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -34,6 +35,18 @@ async def test_a_quick_run_gives_every_figure_but_the_peers(tmp_path: Path) -> N
     assert flow["queryable_in_the_end"] == flow["receipted"] == flow["readings_filled"]
     assert flow["cpu_s"]["collector"] > 0
     assert not list(tmp_path.iterdir())
+
+
+async def test_batches_are_judged_again_with_one_answer(tmp_path: Path) -> None:
+    peers = () if importlib.util.find_spec("duckdb") else ("--no-peers",)
+    done = await telomere("bench", "judge", "--quick", "--json", *peers, "--dir", str(tmp_path), timeout_s=50)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["good"]
+    assert found["same_answer_skipping"]
+    assert found["same_answer_duckdb"] in ((None,) if peers else (True,))
+    assert found["excursions"] >= found["batches_crossed"] >= 1
+    assert found["readings"] == 200_000
 
 
 @pytest.mark.parametrize("name", ["commit", "drain"])

@@ -201,7 +201,7 @@ def test_the_published_vector_of_crossing_policies(
     rule = RuleRequest(id="cold", point=TEMPERATURE, high=8.0, crossing=crossing)  # type: ignore[arg-type]
     version = post_rule(site.registry, "qa", rule)
     rows = columns([(ns(1, 10 * i), value, "") for i, value in enumerate((7.0, 10.0, 7.5))])
-    (found,) = excursions_of(rows, [version], period_ns=600 * NS_PER_S, unit="Cel")
+    (found,) = excursions_of(rows, [version], periods=((0, 600 * NS_PER_S),), unit="Cel")
     assert found["seconds"] == pytest.approx(seconds)
     assert found["area_min"] == pytest.approx(area)
     assert found["area"] == pytest.approx(area * 60)
@@ -214,7 +214,7 @@ def test_a_peak_within_the_uncertainty_is_indeterminate(
     rule = RuleRequest(id="cold", point=TEMPERATURE, high=8.0, uncertainty=uncertainty)
     version = post_rule(site.registry, "qa", rule)
     rows = columns([(ns(1, 10 * i), value, "") for i, value in enumerate((7.0, 10.0, 7.5))])
-    (found,) = excursions_of(rows, [version], period_ns=600 * NS_PER_S, unit="Cel")
+    (found,) = excursions_of(rows, [version], periods=((0, 600 * NS_PER_S),), unit="Cel")
     assert found["decision"] == decision
 
 
@@ -223,4 +223,4 @@ def test_readings_that_are_bad_or_no_number_are_no_samples(site: Site) -> None:
     held = columns(every(10, (0, 1), 0.0))
     held.value[::2] = np.nan
     held.quality[1::2] = 0
-    assert excursions_of(held, rule, period_ns=PERIOD_NS) == []
+    assert excursions_of(held, rule, periods=((0, PERIOD_NS),)) == []

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
 from collector.store.chunks.columns import Columns
-from collector.store.readings import Form
+from collector.store.readings import Form, numbers_of_bits
+from gateway.contract.reading import Quality
 
 VERSION: Final = 1
 PLAIN_MAX: Final = 12
@@ -42,6 +43,7 @@ _FORMS: Final[tuple[tuple[int, Any], ...]] = (
     *((int(Form.BOOL), np.uint16), (int(Form.STRING), np.uint32)),
 )
 _NONE: Final = int(Form.NONE)
+_F64: Final = int(Form.F64)
 
 
 class PieceError(Exception):
@@ -146,11 +148,7 @@ def unpack(data: bytes) -> Columns:
 
 
 def _unpack(data: bytes) -> Columns:
-    version, n = _HEAD.unpack_from(data)
-    if version != VERSION:
-        raise PieceError(f"a piece of version {version}: this program reads version {VERSION}")
-    if not 0 < n <= READINGS_MAX:
-        raise PieceError(f"a piece of {n} readings: there are at most {READINGS_MAX}")
+    n = _length(data)
     sections = _Sections(data, _HEAD.size, n)
     strings, reasons, epochs = json.loads(sections.text())
     time_ms = sections.numbers(np.int64)
@@ -183,6 +181,53 @@ def _unpack(data: bytes) -> Columns:
         reasons=tuple(reasons),
         epochs=tuple(epochs),
     )
+
+
+def _length(data: bytes) -> int:
+    """How many readings a piece says that it holds."""
+    version, n = _HEAD.unpack_from(data)
+    if version != VERSION:
+        raise PieceError(f"a piece of version {version}: this program reads version {VERSION}")
+    if not 0 < n <= READINGS_MAX:
+        raise PieceError(f"a piece of {n} readings: there are at most {READINGS_MAX}")
+    return int(n)
+
+
+def unpack_samples(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Of a piece only what limits need: times (ms), values, and which of these are usable numbers.
+
+    Everything else is passed over unread. Raises PieceError.
+    """
+    try:
+        return _unpack_samples(data)
+    except (struct.error, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise PieceError(f"a piece cannot be read: {error}") from error
+
+
+def _unpack_samples(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    n = _length(data)
+    sections = _Sections(data, _HEAD.size, n)
+    sections.skip()
+    time_ms = sections.numbers(np.int64)
+    form = sections.numbers(np.uint16).astype(np.uint8)
+    value = _numbers_of(sections, form)
+    quality = sections.numbers(np.uint16)
+    if not len(time_ms) == len(value) == len(quality) == n:
+        raise PieceError(f"columns of other lengths than {n} readings")
+    return time_ms, value, (quality == Quality.GOOD) & np.isfinite(value)
+
+
+def _numbers_of(sections: _Sections, form: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """As `numbers_of_bits` of what `_bits` takes; most points have floating-point numbers, or nothing."""
+    number = form == _F64
+    if np.count_nonzero(number) + np.count_nonzero(form == _NONE) != len(form):
+        return numbers_of_bits(form, _bits(sections, form))
+    if number.all():
+        return sections.numbers(np.float64)
+    value = np.full(len(form), np.nan)
+    if number.any():
+        value[number] = sections.numbers(np.float64)
+    return value
 
 
 def _bits(sections: _Sections, form: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -223,6 +268,10 @@ class _Sections:
         if kind != _ZSTD:
             return data
         return zstandard.decompress(data, max_output_size=TEXT_BYTES_MAX)
+
+    def skip(self) -> None:
+        """Pass over one."""
+        self._take()
 
     def numbers(self, dtype: Any) -> NDArray[Any]:
         kind, n, data = self._take()

@@ -1,0 +1,1 @@
+"""What judging needs of the store: a point's samples in sections, and the findings that are kept."""
