@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from collector.identity.times import NS_PER_MS, NS_PER_S
 from gateway.rules import kernel
-from gateway.rules.excursions import AHEAD_MS_MAX, LimitWatch, Transition
+from gateway.rules.excursions import LimitWatch, Transition
 from gateway.rules.limits import Change, Excursion, LimitRule, Side
+from gateway.rules.side import AHEAD_MS_MAX
 
 FRESH_S: Final = 60.0
 """A reading this much older than its arrival is of the present (or three periods, where that is more)."""

@@ -181,7 +181,8 @@ def _assess(read: _Read, limit: Limit, period_ns: int) -> Assessment:
 def _sides(times: NDArray[np.int64], value: NDArray[np.float64], limit: Limit, period_ns: int) -> list[str]:
     """The side of every excursion: by the rule's own delay and policy, else one for each side left."""
     if limit.rule is not None:
-        return [one["side"] for one in excursions_of(_Plain(times, value), [limit.rule], period_ns=period_ns)]
+        found = excursions_of(_Plain(times, value), [limit.rule], periods=((0, period_ns),))
+        return [one["side"] for one in found]
     above = limit.high is not None and bool((value > limit.high).any())
     below = limit.low is not None and bool((value < limit.low).any())
     return [side for side, out in (("high", above), ("low", below)) if out]
