@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge.config import EdgeConfig
 from edge.keep.drafts import Shape, event_draft
+from edge.keep.intake import LAST_FLUSH
 from edge.model.columns import CODE, Columns, missed
 from edge.model.decode import decode_answers
 from edge.model.plan import Request
@@ -79,6 +80,7 @@ def backfill(
 
     The virtual boot began at `boot_wall_ms` (by default one hour before the first reading): slot k
     of period P lies at boot_wall_ms + k * P. Its id is derived from that and from the gateway's name.
+    It leaves what an agent leaves behind: the next start declares for how long none ran.
     """
     by_name = {(binding.device, binding.name): key for binding, key in keys.items()}
     parts: dict[str, list[Columns]] = {}
@@ -102,19 +104,22 @@ def backfill(
         for at, device, item in waiting
     )
     readings = sum(len(item) for _, _, item in waiting if isinstance(item, Block))
-    _append(outbox, drafts)
+    last = max((at for at, _, _ in waiting), default=None)
+    facts = {} if last is None else {LAST_FLUSH: str(_clock(boot, boot_ms, last))}
+    _append(outbox, drafts, facts)
     return Appended(segments=len(waiting), readings=readings, events=len(events))
 
 
-def _append(outbox: Outbox, drafts: Iterable[Draft]) -> None:
+def _append(outbox: Outbox, drafts: Iterable[Draft], facts: Mapping[str, str]) -> None:
+    """The facts of the end go with the last append: what was cut short claims no end."""
     held: list[Draft] = []
     for draft in drafts:
-        held.append(draft)
         if len(held) >= SEGMENTS_PER_APPEND:
             outbox.append(held)
             held = []
+        held.append(draft)
     if held:
-        outbox.append(held)
+        outbox.append(held, facts=facts)
 
 
 def _polled(block: PolledHistory, keys: Mapping[tuple[str, str], int]) -> list[Columns]:

@@ -12,8 +12,10 @@ import numpy as np
 from edge.app import backfill, bind
 from edge.config import load
 from edge.keep.history import HeardHistory, PolledHistory
+from edge.keep.intake import LAST_FLUSH
 from gateway.contract.codec import decode_data
 from gateway.contract.events import Scan
+from gateway.contract.segment import Clock
 from gateway.outbox.store import Outbox
 from tests.agents import stored
 
@@ -75,6 +77,9 @@ def test_history_is_full_segments_in_order_of_time_with_events_at_their_place(tm
             boot_wall_ms=T0_MS,
         )
         segments = outbox.pending(after=0, count_max=10_000, bytes_max=1 << 30)
+        left = outbox.recall(LAST_FLUSH)
+    assert left is not None, "the next start declares since when no agent ran"
+    assert Clock.parse(left).wall_ns // 1_000_000 == int(times[-1]) + 3
     rows, events = stored(config)
     assert done.readings == len(rows) == 7 * SLOTS
     assert events == [scan]
