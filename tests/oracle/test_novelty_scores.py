@@ -20,7 +20,7 @@ def novelty(values: Values, grain: float) -> Values:
 
 
 def test_value_novelty_is_the_distance_to_the_nearest_past_value_over_the_range() -> None:
-    values = np.round(np.cumsum(np.random.default_rng(3).standard_normal(300)), 2)
+    values = np.cumsum(np.random.default_rng(3).standard_normal(300))
     values[77] = np.nan
     got = novelty(values, 0.0)
     for i in range(2, len(values)):

@@ -10,7 +10,13 @@ from functools import partial
 from typing import Final
 
 from edge.detect.novelty.charts import Chart
+from edge.detect.novelty.golden import GoldenChart
 from edge.detect.novelty.kinds import KINDS
+from edge.detect.novelty.vessel import Vessel
 from edge.detect.port import Maker
 
-MAKERS: Final[Mapping[str, Maker]] = {kind.name: partial(Chart, kind) for kind in KINDS}
+MAKERS: Final[Mapping[str, Maker]] = {
+    **{kind.name: partial(Chart, kind) for kind in KINDS},
+    "vessel": Vessel,
+    "golden": GoldenChart,
+}

@@ -159,10 +159,12 @@ def judge(
     *,
     chosen: Mapping[str, float],
     least: float,
+    blame: NDArray[np.int64] | None = None,
 ) -> Verdicts:
     """Verdicts on scores `raw` (n, c), NaN where there is none; the memory of it is in `arrays`.
 
-    Of `chosen`: threshold (0: learned, never below `least`), hold, refractory.
+    Of `chosen`: threshold (0: learned, never below `least`), hold, refractory. `blame` names the culprit of a
+    score over several channels; without it the worst column is to blame.
     """
     thresholds = np.full(raw.shape, chosen["threshold"])
     if chosen["threshold"] == 0.0:
@@ -197,7 +199,7 @@ def judge(
         thresholds[rows, culprit],
         active,
         since_ms,
-        np.where(known.any(axis=1), culprit, 0).astype(np.int64),
+        np.where(known.any(axis=1), culprit, 0).astype(np.int64) if blame is None else blame,
     )
 
 
