@@ -51,6 +51,7 @@ from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Absent, Columns, PointFacts
 from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
+from collector.judge.manifest.build import manifest_of
 from collector.registry.commands import Registry
 from collector.store.numbers import NumberSet
 from gateway.contract.reading import PointName
@@ -151,6 +152,12 @@ class Judge:
         return build_history(
             thing, facts, sources=self._sources(facts), software=software(), resolver=resolver
         )
+
+    def manifest(self, batch: str, known: KnownPosition) -> Document:
+        """The expected-sample manifest of a batch named by id, alias or number."""
+        facts = self.facts(known)
+        thing = facts.find(Kind.BATCH, batch)
+        return manifest_of(thing, facts, sources=self._sources(facts), software=software())
 
     def histories(self, known: KnownPosition) -> Iterator[tuple[str, Document]]:
         """The history of every batch, by id."""

@@ -37,6 +37,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 async def placed(api: Api) -> httpx.AsyncClient:
     """A batch in a freezer whose point an instrument serves, with readings of -20."""
     robot = api.program()
+    api.clock.advance(60)
     await api.take(
         api.gateway.nbirth(),
         api.gateway.dbirth("FRZ-01", [metric("temperature", 1, period_ms=1000)]),
@@ -163,3 +164,19 @@ async def test_what_is_no_certificate_is_refused_in_words(
     await robot.post("/instruments", json={"name": "T-1", "serial": "1"})
     answer = await robot.post("/instruments/T-1/certificates", json={**CERTIFICATE, **changed})
     assert (answer.status_code, what in answer.text) == (422, True), answer.text
+
+
+async def test_the_manifest_says_what_was_due_and_what_became_of_every_slot(api: Api) -> None:
+    robot = await placed(api)
+    answer = await robot.get("/batches/B-1/manifest")
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    (leg,) = document["legs"]
+    (parameter,) = leg["parameters"]
+    (point,) = parameter["points"]
+    (line,) = point["lines"]
+    assert (point["point"], line["period_s"], line["p"]) == (FREEZER, 1.0, 60)
+    assert line["n"] == sum(line[letter] for letter in "plmfxu") == document["total"]["n"]
+    history = (await robot.get("/batches/B-1/history")).json()
+    assert document["total"]["n"] == history["coverage"]["slots"]
+    assert (await robot.get("/batches/B-9/manifest")).status_code == 404
