@@ -354,6 +354,12 @@ def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) 
         tracker.restore_number((group, node, epoch), number, refused=kind is EntryKind.UNDECODABLE)
     for _, group, node, epoch, numbers in ledger.settled_between(after=cursor, upto=ledger.last_id()):
         tracker.restore_settled((group, node, epoch), numbers)
+    for key, refused in tracker.streams():
+        tracker.witness(key, ledger.highest(*key, below=ledger.last_id() + 1))
+        for number in refused:
+            seen = ledger.digest_of(*key, number - 1)
+            if seen is not None:
+                tracker.doubt(key, (number - 1, seen))
     tracker.tell_all(now=time.monotonic())
     return {(state.group, state.node) for state in states if state.own} | ledger.own_nodes(after=cursor)
 

@@ -13,7 +13,15 @@ from typing import Final, TypeAlias
 
 from collector.store.numbers import NumberSet
 from collector.store.projection import StreamState
-from gateway.contract.receipts import RANGES_MAX, REFUSED_MAX, Range, Receipt
+from gateway.contract.receipts import (
+    RANGES_MAX,
+    REFUSED_MAX,
+    WITNESS_DIGITS,
+    WITNESSES_MAX,
+    Range,
+    Receipt,
+    Witness,
+)
 
 COMMITS_MAX: Final = 16
 """A receipt after this many commits: the gateway's window never waits long."""
@@ -37,6 +45,15 @@ class _Stream:
     due_at: float | None = None
     hold_id: int = 0
     hold_until: float = 0.0
+    top: Witness | None = None
+    """The highest number that was here before the gateway's last birth: what it may not know of."""
+    doubts: dict[Witness, None] = field(default_factory=dict)
+    """What is here beside a number that has other content, or behind which the chain breaks."""
+
+    @property
+    def witnesses(self) -> tuple[Witness, ...]:
+        found = [*self.doubts][: WITNESSES_MAX - 1]
+        return tuple(dict.fromkeys([*([] if self.top is None else [self.top]), *found]))
 
 
 class ReceiptTracker:
@@ -88,9 +105,27 @@ class ReceiptTracker:
         stream = self._stream(key)
         stream.hold_id, stream.hold_until = entry_id, now + HOLD_S
 
-    def born(self, key: StreamKey, *, now: float) -> None:
-        """A birth of this epoch: the receipt is repeated at once."""
-        self._tell(key, self._stream(key), now)
+    def born(self, key: StreamKey, *, now: float, top: Witness | None = None) -> None:
+        """A birth of this epoch: the receipt is repeated at once. `top` is the highest number before it.
+
+        The gateway may have been rolled back and begin to use numbers a second time: what came before this
+        birth is what it has to agree with.
+        """
+        stream = self._stream(key)
+        stream.top = None if top is None else _witness(top)
+        self._tell(key, stream, now)
+
+    def witness(self, key: StreamKey, top: Witness | None) -> None:
+        """The highest number of this epoch at the start of this collector."""
+        self._stream(key).top = None if top is None else _witness(top)
+
+    def doubt(self, key: StreamKey, seen: Witness) -> None:
+        """A segment contradicts this one, which was here first: the gateway is to compare its own."""
+        self._stream(key).doubts.setdefault(_witness(seen))
+
+    def streams(self) -> list[tuple[StreamKey, tuple[int, ...]]]:
+        """Every epoch of which something is known, with its refused numbers."""
+        return [(key, tuple(stream.refused)) for key, stream in self._streams.items()]
 
     def refuse(self, key: StreamKey, number: int, *, now: float) -> None:
         """The content of a committed number is not what its digest says."""
@@ -175,7 +210,8 @@ class ReceiptTracker:
 
     def _receipt(self, key: StreamKey, stream: _Stream, ranges: tuple[Range, ...]) -> Receipt:
         refused = tuple(sorted(list(stream.refused)[-REFUSED_MAX:]))
-        return Receipt(self._host, self._ledger_id, key[2], stream.numbers.upto, ranges, refused)
+        upto = stream.numbers.upto
+        return Receipt(self._host, self._ledger_id, key[2], upto, ranges, refused, stream.witnesses)
 
     def _stream(self, key: StreamKey) -> _Stream:
         return self._streams.setdefault(key, _Stream())
@@ -197,3 +233,7 @@ class ReceiptTracker:
         if stream.hold_id > self._projected:
             return max(stream.due_at, stream.hold_until)
         return stream.due_at
+
+
+def _witness(of: Witness) -> Witness:
+    return of[0], of[1][:WITNESS_DIGITS]

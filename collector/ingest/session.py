@@ -20,7 +20,7 @@ import structlog
 from collector.ingest.commit import Batch, Committer
 from collector.ingest.order import Note, SeqWatch
 from collector.ingest.rebirth import RebirthGate
-from collector.ingest.receipts import ReceiptTracker
+from collector.ingest.receipts import ReceiptTracker, StreamKey
 from collector.ingest.sort import Arrival
 from collector.store.ledger import Committed, EntryKind, Ledger, Outcome
 from collector.store.live import NODES_MAX, LiveBoard, NodeStatus, Tally
@@ -299,15 +299,25 @@ class HostSession:
             self._born(node, committed.id)
             if draft.epoch is not None:
                 self._live.status.pop(node, None)
-                self._tracker.born((*node, draft.epoch), now=now)
+                key = (*node, draft.epoch)
+                top = self._ledger.highest(*key, below=committed.id) if committed.id else None
+                self._tracker.born(key, now=now, top=top)
         if draft.kind is EntryKind.UNDECODABLE:
             tallies[Tally.UNDECODABLE] += 1
         if draft.epoch is None or draft.number is None:
             return
         key = (*node, draft.epoch)
+        if committed.outcome is Outcome.FORK:
+            self._doubt(key, draft.number)
         if draft.resend and committed.id:
             self._tracker.hold(key, committed.id, now=now)
         self._tracker.committed(key, draft.number, now=now, refused=draft.kind is EntryKind.UNDECODABLE)
+
+    def _doubt(self, key: StreamKey, number: int) -> None:
+        """Have the gateway compare its own segment of this number with the first that is here."""
+        seen = self._ledger.digest_of(*key, number)
+        if seen is not None:
+            self._tracker.doubt(key, (number, seen))
 
     def _born(self, node: NodeKey, entry_id: int) -> None:
         """Of too many names those whose birth is longest ago are forgotten: they are asked once more."""
@@ -321,6 +331,7 @@ class HostSession:
         now = self._clocks.monotonic_s()
         self._tracker.projected(progress.cursor)
         for group, node, epoch, number in progress.refused:
+            self._doubt((group, node, epoch), number - 1)
             self._tracker.refuse((group, node, epoch), number, now=now)
         for group, node, epoch, number in progress.restored:
             self._tracker.restored((group, node, epoch), number, now=now)

@@ -1,7 +1,7 @@
 """Receipts: the collector's statement that segments are on its disk, as one line of text.
 
-`host ledger epoch upto ranges refused`, single spaces, empty lists `-`. Owns the text form and set
-arithmetic on ranges; must not know who sends or settles.
+`host ledger epoch upto ranges refused [witnesses]`, single spaces, empty lists `-`. Owns the text form
+and set arithmetic on ranges; must not know who sends or settles.
 """
 
 from __future__ import annotations
@@ -17,18 +17,32 @@ RANGES_MAX: Final = 32
 """Ranges in one receipt: what lies beyond is covered by a later receipt (a receipt stays below 2 kB)."""
 REFUSED_MAX: Final = 64
 """Refused numbers in one receipt, for the same reason."""
+WITNESSES_MAX: Final = 4
+"""Witnesses in one receipt: one would do, the others say where trouble was seen."""
+WITNESS_DIGITS: Final = 16
+"""Hex digits of a digest that a witness names: enough that two contents do not look alike by chance."""
 TEXT_MAX: Final = 4096
 """Characters of one receipt: twice what the limits above allow for."""
 
 Range: TypeAlias = tuple[int, int]
 """First and last number, both inclusive."""
+Witness: TypeAlias = tuple[int, str]
+"""A number on the collector's disk and the first `WITNESS_DIGITS` of its digest."""
 
-_RECEIPT: Final = re.compile(r"(\S+) (\S+) ([0-9a-f]{16}) ([0-9]{1,19}) (-|[0-9,-]+) (-|[0-9,]+)", re.ASCII)
+_RECEIPT: Final = re.compile(
+    r"(\S+) (\S+) ([0-9a-f]{16}) ([0-9]{1,19}) (-|[0-9,-]+) (-|[0-9,]+)"
+    r"(?: ([0-9]{1,19}:[0-9a-f]{16}(?:,[0-9]{1,19}:[0-9a-f]{16})*))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Numbers 1..`upto` and `ranges` of `epoch` are on the disk of `ledger`; `refused` are not usable."""
+    """Numbers 1..`upto` and `ranges` of `epoch` are on the disk of `ledger`; `refused` are not usable.
+
+    Digests are chained, so a `witness` whose digest is the gateway's own proves that everything before it
+    is the same on both sides. Without any the text ends after `refused`.
+    """
 
     host: str
     ledger: str
@@ -36,11 +50,14 @@ class Receipt:
     upto: int
     ranges: tuple[Range, ...] = ()
     refused: tuple[int, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
 
     def __str__(self) -> str:
         ranges = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges) or "-"
         refused = ",".join(map(str, self.refused)) or "-"
-        return f"{self.host} {self.ledger} {self.epoch} {self.upto} {ranges} {refused}"
+        text = f"{self.host} {self.ledger} {self.epoch} {self.upto} {ranges} {refused}"
+        witnesses = ",".join(f"{number}:{digest}" for number, digest in self.witnesses)
+        return f"{text} {witnesses}" if witnesses else text
 
     @classmethod
     def parse(cls, text: str) -> Receipt:
@@ -51,19 +68,27 @@ class Receipt:
             raise ValueError(msg)
         ranges = () if match[5] == "-" else tuple(_range(item) for item in match[5].split(","))
         refused = () if match[6] == "-" else tuple(int(item) for item in match[6].split(","))
-        if max(int(match[4]), *(high for _, high in ranges), *refused, 0) > NUMBER_MAX:
+        witnesses = () if match[7] is None else tuple(_witness(item) for item in match[7].split(","))
+        numbers = (int(match[4]), *(high for _, high in ranges), *refused, *(one[0] for one in witnesses))
+        if max(numbers) > NUMBER_MAX:
             msg = f"receipt with numbers over {NUMBER_MAX}"
             raise ValueError(msg)
-        if len(ranges) > RANGES_MAX or len(refused) > REFUSED_MAX:
-            msg = f"receipt with {len(ranges)} ranges and {len(refused)} refused numbers is over the limit"
+        if len(ranges) > RANGES_MAX or len(refused) > REFUSED_MAX or len(witnesses) > WITNESSES_MAX:
+            counts = f"{len(ranges)} ranges, {len(refused)} refused numbers and {len(witnesses)} witnesses"
+            msg = f"receipt with {counts} is over the limit"
             raise ValueError(msg)
-        return cls(match[1], match[2], match[3], int(match[4]), ranges, refused)
+        return cls(match[1], match[2], match[3], int(match[4]), ranges, refused, witnesses)
 
     def covers(self, number: int) -> bool:
         """Whether this receipt settles the number (refused numbers are not settled by it)."""
         if number in self.refused:
             return False
         return number <= self.upto or any(a <= number <= b for a, b in self.ranges)
+
+
+def _witness(item: str) -> Witness:
+    number, _, digest = item.partition(":")
+    return int(number), digest
 
 
 def _range(item: str) -> Range:

@@ -184,11 +184,13 @@ class Settlement:
     `reopened` with `reopened_count`: segments to be sent again. `gone`: numbers that the collector
     lacks and that are no longer kept here. `resend`: places refused for the first time, due at once.
     `parked`: refused again after a re-send. `damaged`: refused, and indeed not what they were when
-    they were appended: quarantined and declared lost.
+    they were appended: quarantined and declared lost. `confirmed`: the receipt speaks of the current
+    epoch and contradicts nothing that is kept here.
     """
 
     newly: int = 0
     upto: int = 0
+    confirmed: bool = False
     settled: tuple[Range, ...] = ()
     beyond: bool = False
     ignored: Ignored | None = None
@@ -232,7 +234,8 @@ class Known:
     """What the store holds of a receipt's epoch. `ledger` is None before the first receipt.
 
     `sent_number`: none above it was ever sent, None if that is not known. `past`: the epoch has ended.
-    `ranges`: those of this ledger's last receipt that named every one.
+    `ranges`: those of this ledger's last receipt that named every one. `contradicted`: a witness of the
+    receipt has another digest than the segment of that number here.
     """
 
     epoch: str
@@ -243,6 +246,7 @@ class Known:
     sent_number: int | None = None
     past: bool = False
     ranges: tuple[Range, ...] = ()
+    contradicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,16 +263,17 @@ class Plan:
 def plan(known: Known, receipt: Receipt) -> Plan:
     """The meaning of a receipt for a store in this state (protocol.md, "Receipts" and "Keep").
 
-    A receipt that speaks of a number never given or never sent from here means that the file was rolled
-    back: the collector's segments of these numbers are others than ours, so neither this receipt nor a
-    later one settles any number up to the highest it spoke of. Of an epoch that has ended nothing is
-    doubtful any more: what had no receipt then was given other numbers.
+    A receipt that speaks of a number never given or never sent from here, or of other content under one
+    of ours, means that the file was rolled back: the collector's segments of these numbers are others than
+    ours, so neither this receipt nor a later one settles any number up to the highest it spoke of. Of an
+    epoch that has ended nothing is doubtful any more: what had no receipt then was given other numbers.
     """
     if receipt.epoch != known.epoch:
         return Plan(ignored=Ignored.OTHER_EPOCH, beyond_upto=known.beyond_upto)
-    highest = max([receipt.upto, *(last for _, last in receipt.ranges), *receipt.refused])
+    witnessed = (number for number, _ in receipt.witnesses)
+    highest = max([receipt.upto, *(last for _, last in receipt.ranges), *receipt.refused, *witnessed])
     sent = known.last_number if known.sent_number is None else min(known.sent_number, known.last_number)
-    if highest > sent and not known.past:
+    if (highest > sent or known.contradicted) and not known.past:
         return Plan(ignored=Ignored.BEYOND_LAST, beyond_upto=max(highest, known.beyond_upto))
     said = union(
         (first, min(last, known.last_number)) for first, last in ((1, receipt.upto), *receipt.ranges)

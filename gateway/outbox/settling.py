@@ -40,7 +40,8 @@ def carry_out(
         return Settlement(upto=spans[-1].upto, ignored=Ignored.OTHER_EPOCH)
     said = sql.first(db, "SELECT value FROM fact WHERE key = ?", (SAID + span.epoch,))
     before = None if said is None else Receipt.parse(str(said[0]))
-    known = _known(span, sent_place, _ranges(before, receipt.ledger, span))
+    contradicted = span.current and _contradicted(db, span, receipt)
+    known = _known(span, sent_place, ranges=_ranges(before, receipt.ledger, span), contradicted=contradicted)
     todo = model.plan(known, receipt)
     if todo.ignored is not None:
         if todo.beyond_upto > known.beyond_upto:
@@ -59,6 +60,7 @@ def carry_out(
     return Settlement(
         newly=len(settled),
         upto=receipt.upto,
+        confirmed=span.current,
         settled=ranges_of(settled),
         reopened=todo.reopened,
         reopened_count=reopened,
@@ -69,7 +71,16 @@ def carry_out(
     )
 
 
-def _known(span: Span, sent_place: int | None, ranges: tuple[Range, ...]) -> Known:
+def _contradicted(db: apsw.Connection, span: Span, receipt: Receipt) -> bool:
+    """Whether a number that the receipt witnesses has other content here; one no longer kept agrees."""
+    for number, digest in receipt.witnesses:
+        row = sql.first(db, "SELECT digest FROM segment WHERE place = ?", (span.base + number,))
+        if number <= span.last_number and row is not None and not str(row[0]).startswith(digest):
+            return True
+    return False
+
+
+def _known(span: Span, sent_place: int | None, *, ranges: tuple[Range, ...], contradicted: bool) -> Known:
     return Known(
         epoch=span.epoch,
         last_number=span.last_number,
@@ -79,6 +90,7 @@ def _known(span: Span, sent_place: int | None, ranges: tuple[Range, ...]) -> Kno
         sent_number=None if sent_place is None else sent_place - span.base,
         past=not span.current,
         ranges=ranges,
+        contradicted=contradicted,
     )
 
 

@@ -20,8 +20,13 @@ from gateway.uplink.window import Fetch, Item, Lane, Window
 STATUS_INTERVAL_S: Final = 30.0
 """Status NDATA is for dashboards: more often would be noise."""
 HOLD_S: Final = 1.0
-"""After the births of a connection data waits so long for the collector's word on what it has: a store that
-was rolled back is then known before its numbers are used a second time, and nothing is sent in vain."""
+"""After the births data waits so long for the collector's word on what it has: a store that was rolled back
+is then known before its numbers are used a second time, and nothing is sent in vain."""
+HOLD_ONLINE_S: Final = 10.0
+"""So long before the first word of a process, from a collector that says it is there: until then the store
+may be an older copy of itself."""
+ASK_S: Final = 2.0
+"""How often the word is asked for meanwhile, by births: a receipt may get lost."""
 NOTED_AHEAD: Final = 64
 """The outbox notes so many places ahead as sent: one write to its disk for so many live segments."""
 STEADY_S: Final = 10.0
@@ -239,7 +244,9 @@ class Session:
         self._status_at = float("inf")
         self._owes_status = False
         self._lost_segments: int | None = None
-        self._hold_until = 0.0
+        self._hold_until = self._ask_at = 0.0
+        self._confirmed = False
+        """Whether the collector's word, since this process began, agreed with what is kept here."""
 
     # -- the connection
 
@@ -264,12 +271,19 @@ class Session:
             self._status_at = now + STATUS_INTERVAL_S
             self.window.restart(last_number=last_number, now=now)
             self._owes_status = not self.window.caught_up
-            if self._receipts_required and last_number > self.sent_place:
-                self._hold_until = now + HOLD_S
+            if self._receipts_required and (last_number > self.sent_place or not self._confirmed):
+                self._hold(now)
         else:
             self.window.appended(last_number)
             self.window.all_due(now=now)
         return effects
+
+    def _hold(self, now: float) -> None:
+        """Until the collector's word: nothing is sent before."""
+        host = self._hosts.get(self._receipt_host)
+        there = host is not None and host.online and not self._confirmed
+        self._hold_until = now + (HOLD_ONLINE_S if there else HOLD_S)
+        self._ask_at = now + ASK_S
 
     def lost(self, *, now: float) -> list[Effect]:
         """The connection ended, or could not be made: try again after a pause."""
@@ -297,6 +311,8 @@ class Session:
         effects: list[Effect] = []
         if host == self._receipt_host and online and self.state is State.ONLINE:
             self.window.all_due(now=now)
+            if self._receipts_required and not self._confirmed:
+                self._hold(now)
         if host == self._primary_host and online:
             effects += self._move(Happening.HOST_ONLINE, [SendBirths()])
         elif host == self._primary_host:
@@ -326,7 +342,9 @@ class Session:
     def settlement(self, done: Settlement, *, now: float) -> list[Effect]:
         """What the outbox made of a receipt."""
         window = self.window
-        self._hold_until = now
+        if done.confirmed or done.beyond:
+            self._hold_until = now
+            self._confirmed |= done.confirmed
         window.settled(done.settled, now=now)
         window.again(done.resend, now=now)
         window.park(done.parked, now=now)
@@ -342,6 +360,7 @@ class Session:
     def renewed(self, done: Renewal, *, now: float) -> list[Effect]:
         """The outbox began another epoch: everything is backlog again, and the births come first."""
         self.epoch, self.epochs = done.epoch, done.epochs
+        self._confirmed = True  # nobody can have used these numbers before
         self.sent_place = self._noted_place = done.sent_place
         if self.state is not State.ONLINE:
             return []
@@ -397,7 +416,10 @@ class Session:
         if self.state is not State.ONLINE:
             return []
         if now < self._hold_until:
-            return []
+            if now < self._ask_at:
+                return []
+            self._ask_at = now + ASK_S
+            return self._move(Happening.REBIRTH, [SendBirths()])
         effects: list[Effect] = []
         resend, park = self.window.due(now=now)
         if park:
@@ -423,7 +445,7 @@ class Session:
         if self.state is not State.ONLINE:
             return float("inf")
         if now < self._hold_until:
-            return self._hold_until
+            return max(now, min(self._hold_until, self._ask_at))
         return max(now, min(self._status_at, self.window.next_at(now=now)))
 
     def _move(self, happening: Happening, effects: list[Effect]) -> list[Effect]:
@@ -438,7 +460,7 @@ class Session:
 def _concerns(done: Settlement) -> list[Effect]:
     out: list[Effect] = []
     if done.beyond or done.ignored is Ignored.BEYOND_LAST:
-        text = "a receipt speaks of segments never sent from here: this store was rolled back"
+        text = "a receipt speaks of segments that are not those kept here: this store was rolled back"
         out.append(Alarm(Concern.ROLLED_BACK, text))
     if done.reopened is not None:
         text = (

@@ -232,7 +232,7 @@ class World(RuleBasedStateMachine):
         mine = [n for n in self.stored if n > self.base and n not in self.settled]
         newly = {n for n in mine if receipt.covers(n - self.base)}
         self.settled |= newly
-        return Settlement(newly=len(newly), upto=receipt.upto, settled=ranges_of(newly))
+        return Settlement(newly=len(newly), upto=receipt.upto, confirmed=True, settled=ranges_of(newly))
 
     def begin_epoch(self, ended: str) -> Renewal:
         """The unsettled move to the end under new numbers, as the outbox does it."""

@@ -120,6 +120,40 @@ async def test_a_restart_decodes_without_rebirth_and_receipts_duplicates(
     await gateway.close()
 
 
+async def test_receipts_witness_what_was_there_before_a_birth_a_fork_and_a_broken_chain(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    config = config_of(tmp_path, broker.url)
+
+    def witness(gateway: SimGateway, number: int) -> tuple[int, str]:
+        return number, gateway.made[number - 1].identity.digest[:16]
+
+    async with running(config) as run:
+        await online(run)
+        first = await SimGateway().connect(broker.broker)
+        first.send(first.nbirth(), first.dbirth(BR, [metric("temperature", 1)]))
+        for i in range(4):
+            first.send(first.data(first.make(BR, numbers(1, T0_MS + i * 1000, [float(i)]))))
+        assert (await first.receipted(4)).witnesses == (), "there was nothing before the birth"
+        await first.close()
+        second = await SimGateway().connect(broker.broker)  # the same epoch, other content from 2 on
+        for i in range(6):
+            second.make(BR, numbers(1, T0_MS + i * 1000, [float(i) if i == 0 else 50.0 + i]))
+        second.send(second.nbirth(), second.dbirth(BR, [metric("temperature", 1)]))
+        assert (await second.receipted(4)).witnesses == (witness(first, 4),), "the highest before the birth"
+        second.send(second.data(second.made[4]))  # its chain is not that of what is here
+        await second.until(lambda: second.receipts[-1].refused == (5,))
+        second.send(second.data(second.made[1]))
+        await second.until(lambda: len(second.receipts[-1].witnesses) == 2)
+        assert second.receipts[-1].witnesses == (witness(first, 4), witness(first, 2))
+    second.receipts.clear()
+    async with running(config) as run:
+        await online(run)
+        await second.until(lambda: bool(second.receipts))
+        assert second.receipts[0].witnesses == (witness(second, 5), witness(first, 4))
+    await second.close()
+
+
 async def test_an_unknown_alias_waits_for_its_birth_which_is_asked_for_once(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

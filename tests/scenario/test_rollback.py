@@ -155,3 +155,25 @@ async def test_nothing_is_lost_whether_the_copy_has_grown_past_the_collector_or_
         assert all(node.forks == 0 for node in views.values())
         with Outbox.open(gateway.path, now_ns=time.time_ns) as outbox:
             assert outbox.status().segments_lost == 0
+
+
+async def test_a_copy_that_had_noted_more_as_sent_and_has_grown_past_the_collector_is_found_by_its_digests(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Numbers alone cannot tell it: all that the receipts name was given here, and noted as sent."""
+    gateway = Gateway(tmp_path, broker)
+    async with running(config_of(tmp_path / "collector", broker.url)) as run:
+        gateway.append(10)
+        first = await gateway.drain()
+        with Outbox.open(gateway.path, now_ns=time.time_ns) as outbox:
+            outbox.note_sending(74)  # as a running uplink does, 64 ahead
+        shutil.copy(gateway.path, tmp_path / "image.db")
+        gateway.append(7)
+        assert await gateway.drain() == first
+        shutil.copy(tmp_path / "image.db", gateway.path)
+        gateway.append(12)
+        second = await gateway.drain()
+        assert second != first
+        assert Concern.ROLLED_BACK in [alarm.concern for alarm in gateway.alarms]
+        await everything_served(run, gateway.made)
+        assert all(node.forks == 0 for node in run.services.projection.nodes()), "told before it was sent"

@@ -309,15 +309,15 @@ async def test_with_a_primary_host_nothing_is_born_before_it_is_online_and_it_di
 
 
 async def test_a_clean_stop_says_ndeath_with_its_own_bd_seq(broker: Mosquitto, tmp_path: Path) -> None:
-    async with site(broker, tmp_path) as here:
+    async with site(broker, tmp_path, before=1) as here:
         host = here.host
-        await host.until(lambda: here.uplink.state is State.ONLINE)
+        await host.until(lambda: here.depth() == 0)
         started = time.monotonic()
         here.append(1)
         here.stop.set()
         await host.until(lambda: bool(host.of(Message.NDEATH)))
         assert time.monotonic() - started < 3
-        assert host.numbers() == [1]
+        assert host.numbers() == [1, 2]
         assert decode_ndeath(host.of(Message.NDEATH)[0].payload) == 0
         assert len(host.of(Message.NDEATH)) == 1
 

@@ -160,8 +160,9 @@ def test_texts_that_are_no_clock(text: str) -> None:
     st.integers(0, 2**63 - 1),
 )
 def test_receipts_come_back(ranges: tuple[tuple[int, int], ...], refused: list[int], upto: int) -> None:
-    receipt = Receipt("telomere", "ledger-1", EPOCH, upto, ranges, tuple(refused))
-    assert Receipt.parse(str(receipt)) == receipt
+    for witnesses in ((), ((upto, "0" * 16),), ((1, "ab" * 8), (upto, "12" * 8))):
+        receipt = Receipt("telomere", "ledger-1", EPOCH, upto, ranges, tuple(refused), witnesses)
+        assert Receipt.parse(str(receipt)) == receipt
 
 
 def test_what_a_receipt_covers() -> None:
@@ -174,6 +175,10 @@ def test_what_a_receipt_covers() -> None:
     "tail",
     [
         "5 - - -",
+        "5 - - 5",
+        "5 - - 5:abc",
+        f"5 - - {2**63}:{'a' * 16}",
+        "5 - - " + ",".join(f"{n}:{'a' * 16}" for n in range(1, 6)),
         "5  - -",
         "-1 - -",
         "5 9-7 -",

@@ -137,6 +137,23 @@ def test_a_receipt_for_what_was_never_sent_from_here_tells_of_the_rollback_too(o
     assert outbox.settle(receipt(new, 5), sent_place=10 + 5).newly == 5
 
 
+def test_other_content_under_a_number_of_ours_tells_of_the_rollback_too(outbox: Outbox) -> None:
+    outbox.append([a_draft() for _ in range(10)])
+    digest = {row.number: row.digest[:16] for row in everything(outbox)}
+    said = Receipt("telomere", LEDGER, outbox.epoch, 4, witnesses=((4, digest[4]), (6, digest[7])))
+    done = outbox.settle(said, sent_place=10)
+    assert (done.newly, done.beyond, done.confirmed) == (0, True, False)
+    assert outbox.status().beyond_upto == 6, "neither this nor a later receipt settles any of them"
+    agreed = Receipt("telomere", LEDGER, outbox.epoch, 8, witnesses=((8, digest[8]),))
+    done = outbox.settle(agreed, sent_place=10)
+    assert (done.settled, done.confirmed) == (((7, 8),), True)
+    past = outbox.begin_epoch(cause="test", ended=outbox.epoch)
+    done = outbox.settle(Receipt("telomere", LEDGER, past.epoch, 0), sent_place=past.sent_place)
+    assert done.confirmed
+    (other,) = past.epochs - {past.epoch}
+    assert not outbox.settle(Receipt("telomere", LEDGER, other, 8, witnesses=((8, "0" * 16),))).confirmed
+
+
 def test_a_second_rollback_begins_a_third_epoch(outbox: Outbox) -> None:
     first, _ = a_rolled_back_store(outbox)
     second = outbox.begin_epoch(cause="test", ended=first).epoch

@@ -9,6 +9,8 @@ from gateway.contract.receipts import Receipt
 from gateway.outbox.model import Ignored, Renewal, Reopened, Settlement, Tended
 from gateway.uplink.config import UplinkConfig
 from gateway.uplink.session import (
+    ASK_S,
+    HOLD_ONLINE_S,
     HOLD_S,
     STATUS_INTERVAL_S,
     TRANSITIONS,
@@ -161,8 +163,33 @@ def test_data_waits_for_the_first_receipt_when_something_was_never_sent_but_not_
         assert session.tick(now=0.2) == []
         assert session.next_at(now=0.2) == HOLD_S
         if receipt_at is not None:
-            session.settlement(Settlement(), now=receipt_at)
+            session.settlement(Settlement(confirmed=True), now=receipt_at)
         assert [type(effect) for effect in session.tick(now=sends_at)] == [Fetch]
+
+
+def test_a_collector_that_is_there_is_waited_for_longer_and_asked_again() -> None:
+    session = make()
+    session.tick(now=0)
+    session.connected()
+    session.subscribed()
+    session.host_state("telomere", online=True, timestamp_ms=5, now=0)
+    session.born(last_number=4, now=0)
+    asked = [at for at in range(1, int(HOLD_ONLINE_S)) if session.tick(now=at) == [SendBirths()]]
+    assert asked == [ASK_S], "once, until its births are out"
+    session.born(last_number=4, now=2.5)
+    session.settlement(Settlement(), now=2.6)  # of an epoch that has ended: says nothing of the current one
+    assert session.tick(now=2.6) == []
+    assert session.next_at(now=2.6) == ASK_S + ASK_S
+    session.settlement(Settlement(confirmed=True), now=2.7)
+    (fetch,) = session.tick(now=2.7)
+    assert isinstance(fetch, Fetch)
+    session.offered(fetch, [Item(n, 100, 10) for n in range(1, 5)], now=2.7)
+    session.lost(now=3)
+    session.tick(now=100)
+    session.connected()
+    session.subscribed()
+    session.born(last_number=4, now=100)
+    assert session.tick(now=100) != [], "once agreed, a store cannot be an older copy while this process runs"
 
 
 def test_what_may_have_been_sent_is_noted_before_it_is_and_a_backlog_at_once() -> None:
@@ -171,7 +198,7 @@ def test_what_may_have_been_sent_is_noted_before_it_is_and_a_backlog_at_once() -
     session.connected()
     session.subscribed()
     session.born(last_number=500, now=0)
-    session.settlement(Settlement(), now=0)
+    session.settlement(Settlement(confirmed=True), now=0)
     items = [Item(n, 100, 10) for n in range(1, 301)]
     (fetch,) = session.tick(now=0)
     assert isinstance(fetch, Fetch)
@@ -233,7 +260,7 @@ def test_a_drained_backlog_is_said_at_once() -> None:
     session.connected()
     session.subscribed()
     session.born(last_number=2, now=0.0)
-    session.settlement(Settlement(), now=0.0)
+    session.settlement(Settlement(confirmed=True), now=0.0)
     (fetch,) = session.tick(now=0.0)
     assert isinstance(fetch, Fetch)
     session.offered(fetch, [Item(1, 100, 10), Item(2, 100, 10)], now=0.0)

@@ -211,6 +211,24 @@ class LedgerReading:
         )
         return [entry_of(row) for row in rows]
 
+    def highest(self, group: str, node: str, epoch: str, *, below: int) -> tuple[int, str] | None:
+        """Number and digest of an epoch's highest segment with id < `below`, the first copy of it."""
+        rows = self._readers.rows(
+            "SELECT number, digest FROM entry WHERE grp = ? AND node = ? AND epoch = ? AND id < ?"
+            " AND kind = 'segment' ORDER BY number DESC, id LIMIT 1",
+            (group, node, epoch, below),
+        )
+        return None if not rows else (rows[0][0], rows[0][1])
+
+    def digest_of(self, group: str, node: str, epoch: str, number: int) -> str | None:
+        """The digest that the first copy of a segment claims."""
+        rows = self._readers.rows(
+            "SELECT digest FROM entry WHERE grp = ? AND node = ? AND epoch = ? AND number = ?"
+            " AND kind = 'segment' ORDER BY id LIMIT 1",
+            (group, node, epoch, number),
+        )
+        return None if not rows else str(rows[0][0])
+
     def first_copies(self, *, group: str, node: str, epoch: str, numbers: Range, below: int) -> list[Entry]:
         """The first entry with id < `below` of each segment number in a range, without payloads."""
         rows = self._readers.rows(
