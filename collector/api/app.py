@@ -24,7 +24,7 @@ from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
-from collector.api.quality import certificates, handling, manifest, readiness, retention
+from collector.api.quality import certificates, expectations, handling, manifest, readiness, retention
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -81,6 +81,7 @@ def create_app(services: Services) -> FastAPI:
         retention,
         handling,
         certificates,
+        expectations,
         manifest,
         judged,
         readings,

@@ -17,6 +17,7 @@ from collector.identity.names import Alias, Identification, aliases_of, identifi
 from collector.identity.numbers.schemes import readings_of
 from collector.identity.rows import UNREADABLE, JournalRow, RowKind, ScanAct
 from collector.identity.stated.certificates import Certificate, certificates_of
+from collector.identity.stated.expectations import Expectation, expectations_of
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
 from collector.identity.times import utc_text
 from gateway.rules.limits import Crossing, LimitRule
@@ -134,6 +135,8 @@ class Facts:
     """EPCIS events as kept, in known order (`collector.custody` reads them)."""
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     """Certificates of calibration, those that count no more too."""
+    expectations: Mapping[str, Expectation] = field(default_factory=dict)
+    """Of a scheduler, cancelled ones too."""
 
     @property
     def same_as(self) -> Mapping[str, str]:
@@ -340,6 +343,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         decisions=tuple(row for row in known_rows if row.kind in _ABOUT_EXCEPTIONS),
         handings=tuple(row for row in known_rows if row.kind == RowKind.CUSTODY),
         certificates=certificates_of(known_rows),
+        expectations=expectations_of(known_rows),
     )
 
 

@@ -50,6 +50,7 @@ from collector.judge.findings.legs import (
     out_of_profile_item,
 )
 from collector.judge.findings.probes import decides, deciding_values
+from collector.judge.findings.sampling import sampling_findings
 from collector.judge.holders.findings import custodians, custody_document, custody_findings
 from collector.judge.instruments.calibration import Calibrations
 from collector.judge.instruments.findings import Context, calibration_of
@@ -295,6 +296,7 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
     found.exceptions.extend(_sensor_findings(batch, leg, unwatched, known_ns))
     readings = Readings(read=sources.read, points=sources.points)
     found.exceptions.extend(disagreements(batch.id, leg, step, readings))
+    found.exceptions.extend(sampling_findings(batch.id, leg, step, sources.points))
     found.exceptions.extend(stamps_ahead(batch.id, leg, readings, known_ns=facts.position.known_ns))
     if step is not None:
         found.exceptions.extend(

@@ -33,6 +33,8 @@ class Step:
 
     name: str
     required: Mapping[str, Mapping[str, Any]]
+    journey_s: float | None = None
+    """How long it is planned to travel; None for a step that is no transport."""
 
     def decision(self, point: str, lowest: float | None, highest: float | None) -> Decision | None:
         """Of the extremes of a stay; None where the profile sets no limit or nothing was measured."""
@@ -66,7 +68,8 @@ class Profile:
         """The first leg that fits equipment of this kind."""
         for leg in self.body.get("legs", ()):
             if not leg["equipment_kinds"] or equipment_kind in leg["equipment_kinds"]:
-                return Step(leg["name"], {one["parameter"]: one for one in leg["required"]})
+                required = {one["parameter"]: one for one in leg["required"]}
+                return Step(leg["name"], required, leg.get("journey_s"))
         return None
 
     def budgets(self) -> list[tuple[str, Budget]]:

@@ -132,7 +132,7 @@ def _excursions(history: Document) -> Answer:
 
 
 def _budgets(history: Document) -> Answer:
-    failed = _failed_by(history, "open_too_long")
+    failed = _failed_by(history, "open_too_long", "overdue")
     if failed:
         return failed
     overdrawn = [f"{one['id']}: {fault}" for one in history["budgets"] for fault in one["faults"]]

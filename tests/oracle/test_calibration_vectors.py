@@ -1,4 +1,7 @@
-"""Calibration by its published vector and by plain arithmetic beside it: corrections, windows, impacts."""
+"""Calibration by its published vector and by plain arithmetic beside it: corrections, windows, impacts.
+
+And how often a journey is recorded (EN 12830).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from collector.identity.stated.certificates import Certificate, CertificateVersion
 from collector.identity.times import Span
+from collector.judge.findings.sampling import interval_max_s
 from collector.judge.instruments.calibration import correction_of, extrapolated
 from collector.judge.instruments.suspect import Limit, Suspect, assess, suspects, worst_of
 from collector.judge.metrology import Impact, corrected, impact
@@ -80,6 +84,13 @@ def test_the_window_begins_at_the_last_calibration_that_left_it_good() -> None:
     windows = [(one.from_ns, one.to_ns) for one in suspects([first, bad, again])]
     assert windows == [(0, 5 * HOUR), (0, 9 * HOUR)]
     assert suspects([bad])[0].from_ns is None
+
+
+@pytest.mark.parametrize(
+    ("planned_h", "minutes"), [(1, 5), (23.99, 5), (24, 15), (72, 15), (168, 15), (168.1, 60), (1000, 60)]
+)
+def test_how_often_a_journey_of_that_length_is_recorded(planned_h: float, minutes: float) -> None:
+    assert interval_max_s(planned_h * 3600) == minutes * 60
 
 
 @given(

@@ -90,6 +90,7 @@ def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         ("G5", told("out_of_profile")),
         ("G6", {"budgets": [{"id": "b", "faults": ["too much"], "remaining_s": -1.0}]}),
         ("G6", told("open_too_long")),
+        ("G6", told("overdue")),
         ("G7", told("calibration_oot")),
         ("G7", told("cal_expired")),
         ("G8", told("clock_step")),

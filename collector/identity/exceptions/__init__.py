@@ -28,6 +28,7 @@ from collector.identity.exceptions.model import (
     worst_first,
 )
 from collector.identity.exceptions.nodes import forks, limits_differ, segment_gaps, unassigned
+from collector.identity.exceptions.schedule import schedule_findings
 from collector.identity.facts import Facts
 
 __all__ = [
@@ -55,6 +56,7 @@ OVER_FACTS = (
     coi_mixes,
     unplaced,
     open_too_long,
+    schedule_findings,
 )
 """Detectors that need nothing but the facts."""
 

@@ -25,6 +25,9 @@ _URGENT: Final = (
     ExceptionKind.CALIBRATION_OOT,
     ExceptionKind.UNREADABLE_LABEL,
     ExceptionKind.NO_SENSOR,
+    ExceptionKind.CUSTODY_UNKNOWN,
+    ExceptionKind.OVERDUE,
+    ExceptionKind.WRONG_PLACE,
 )
 DUE_AFTER_NS: Final = {
     **dict.fromkeys(_URGENT, 4 * _HOUR_NS),
@@ -114,7 +117,8 @@ def handlings_of(rows: Iterable[JournalRow]) -> dict[str, Handling]:
 def handled(item: ExceptionItem, handlings: Mapping[str, Handling]) -> ExceptionItem:
     """The exception with owner, due time and resolution; giving it twice changes nothing."""
     handling = handlings.get(item.id, Handling())
-    due_ns = handling.due_ns or item.opened_ns + DUE_AFTER_NS.get(item.kind, DUE_AFTER_DEFAULT_NS)
+    after_ns = DUE_AFTER_NS.get(item.kind, DUE_AFTER_DEFAULT_NS)
+    due_ns = handling.due_ns or item.due_ns or item.opened_ns + after_ns
     resolution = handling.resolution
     if resolution is None:
         return replace(item, owner=handling.owner, due_ns=due_ns)

@@ -42,6 +42,8 @@ class ExceptionKind(StrEnum):
     UNPLACED = "unplaced"
     CUSTODY_UNKNOWN = "custody_unknown"
     OPEN_TOO_LONG = "open_too_long"
+    OVERDUE = "overdue"
+    WRONG_PLACE = "wrong_place"
     LIMITS_DIFFER = "limits_differ"
     GAP = "gap"
     QUARANTINE = "quarantine"
@@ -49,9 +51,12 @@ class ExceptionKind(StrEnum):
     CLOCK_STEP = "clock_step"
     CLOCK_AHEAD = "clock_ahead"
     CLOCKS_DISAGREE = "clocks_disagree"
+    SAMPLING_INTERVAL = "sampling_interval"
     UNCOMPARED = "uncompared"
     UNMATCHED_SCAN = "unmatched_scan"
     LATE_SCAN = "late_scan"
+    BEHIND_SCHEDULE = "behind_schedule"
+    DUE_SOON = "due_soon"
     UNASSIGNED = "unassigned"
 
 
@@ -171,6 +176,7 @@ def exception(
     opened_ns: int,
     suggested: str,
     resolved: bool = False,
+    due_ns: int | None = None,
 ) -> ExceptionItem:
     """An exception whose id covers kind, subject and `about`."""
     return ExceptionItem(
@@ -181,6 +187,7 @@ def exception(
         opened_ns=opened_ns,
         suggested=suggested,
         resolved=resolved,
+        due_ns=due_ns,
     )
 
 

@@ -10,6 +10,7 @@ from collector.identity.requests.certificates import (
     CertificateRequest,
     WithdrawalRequest,
 )
+from collector.identity.requests.expectations import ExpectationRequest
 from collector.identity.requests.links import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
 from collector.identity.requests.profiles import ProductProfileRequest, RuleRequest
 from collector.identity.requests.things import (
@@ -33,6 +34,7 @@ __all__ = [
     "DecisionRequest",
     "EquipmentRequest",
     "EventRequest",
+    "ExpectationRequest",
     "IdentificationRequest",
     "Identifier",
     "InstrumentRequest",

@@ -29,12 +29,16 @@ class ParameterProfile(Request):
 
 
 class LegProfile(Request):
-    """Conditions of a stay in equipment of these kinds. An empty list of kinds fits any equipment."""
+    """Conditions of a stay in equipment of these kinds. An empty list of kinds fits any equipment.
+
+    `journey_s`: this is a transport, planned to take so long (EN 12830 then bounds the sampling interval).
+    """
 
     name: str = Field(min_length=1, max_length=200)
     equipment_kinds: tuple[str, ...] = ()
     required: tuple[ParameterProfile, ...] = ()
     duration_max_s: float | None = Field(default=None, gt=0)
+    journey_s: float | None = Field(default=None, gt=0)
 
 
 class BudgetProfile(Request):
