@@ -117,7 +117,7 @@ def learn(  # the defaults are those of SETTINGS
     batches: Sequence[Floats],
     *,
     margin: float,
-    usual: float = 0.85,
+    usual: float = 0.8,
     smooth: int = 10,
     window: int = 61,
     settle: int = 10,
@@ -133,21 +133,35 @@ def learn(  # the defaults are those of SETTINGS
     worst = 0.0
     for k in range(len(batches)):
         others = [one for i, one in enumerate(batches) if i != k]
-        drawn = chart(batches[k], _centre(others, usual, smooth), window=window, settle=settle, start=start)
+        drawn = chart(
+            batches[k], _centre(others, usual, smooth, settle), window=window, settle=settle, start=start
+        )
         worst = max(worst, float(np.nanmax(np.abs(drawn), initial=0.0)))
-    whole = _centre(batches, usual, smooth)
+    whole = _centre(batches, usual, smooth, settle)
     return Golden(centre=whole.centre, bounds=whole.bounds, limit=margin * worst)
 
 
-def _centre(batches: Sequence[Floats], usual: float, smooth: int) -> Golden:
+def _centre(batches: Sequence[Floats], usual: float, smooth: int, settle: int) -> Golden:
+    """The median over batches, of their calm rows where three or more were calm."""
     length = min(len(one) for one in batches)
-    middle = np.median(np.array([one[:length, 0] for one in batches]), axis=0)
+    companions = np.concatenate([one[:, 1:] for one in batches])
+    bounds = np.zeros(0)
+    if companions.shape[1]:
+        bounds = np.minimum(np.quantile(companions, usual, axis=0), END * companions.max(axis=0))
+    points = np.array([one[:length, 0] for one in batches])
+    calm = np.array([_calm(one[:length, 1:], bounds, settle) for one in batches])
+    calm[:, calm.sum(axis=0) < 3] = True
+    middle = np.nanmedian(np.where(calm, points, np.nan), axis=0)
     total = np.cumsum(np.pad(middle, (smooth + 1, smooth), mode="edge"))
     width = 2 * smooth + 1
-    companions = np.concatenate([one[:, 1:] for one in batches])
-    bounds = np.quantile(companions, usual, axis=0) if companions.shape[1] else np.zeros(0)
-    bounds = np.minimum(bounds, END * companions.max(axis=0))
     return Golden(centre=(total[width:] - total[:-width]) / width, bounds=bounds, limit=0.0)
+
+
+def _calm(companions: Floats, bounds: Floats, settle: int) -> Flags:
+    """Rows before which all companions have worked as usual for `settle` rows."""
+    restless = ~(companions <= bounds).all(axis=1)
+    recent = np.convolve(restless, np.ones(settle + 1))[: len(restless)]
+    return np.asarray(recent < 0.5, np.bool_)
 
 
 class GoldenChart:
