@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from deploy import answers, logs
+from deploy.detecting import commands as detecting
 from deploy.import_commands import bring
 from deploy.sim import sim
 
@@ -482,7 +483,7 @@ def _later(group: typer.Typer, name: str, what: str) -> None:
         answers.not_built(ctx.command_path)
 
 
-_later(edge, "detect", "Run the detectors over a log")
+detecting.register(edge)
 _later(batch, "record", "The environmental record")
 _later(app, "verify", "Check a batch record offline")
 

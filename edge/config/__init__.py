@@ -10,11 +10,12 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edge.config import checks
+from edge.config import checks, detection
+from edge.config.detection import DetectSection
 from edge.config.profiles import Profile, load_profiles, resolve
 from edge.config.schema import (
     BusSection,
@@ -26,6 +27,7 @@ from edge.config.schema import (
     ScanSection,
     SourceSection,
 )
+from edge.detect.port import Channel
 from edge.model.plan import FREE, REGISTERS_MAX, Apart, Cost, Request, plan_requests
 from edge.model.points import Point
 from gateway.contract.reading import Kind
@@ -51,8 +53,9 @@ __all__ = [
     "loads",
 ]
 
-NOT_BUILT: Final = {"detect": "detectors are not built yet; limits are evaluated"}
 OUTBOX_FILE: Final = "outbox.db"
+NUMERIC: Final = frozenset({Kind.F64, Kind.I64, Kind.U64})
+"""Kinds that detectors look at; a switch is a story of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class EdgeConfig:
     limits: tuple[LimitRule, ...]
     scanners: tuple[ScannerSection, ...]
     scan: ScanSection | None
+    detect: DetectSection
     hash: str
 
     @property
@@ -133,6 +137,21 @@ class EdgeConfig:
             for name, point in device.points.items()
         ]
 
+    def channels(self) -> list[Channel]:
+        """Every numeric point as the detectors know it, in the order of `bindings`."""
+        limits: dict[str, list[LimitRule]] = {}
+        for rule in self.limits:
+            limits.setdefault(rule.point, []).append(rule)
+        polled = [_polled_channel(device, point) for device in self.devices for point in device.points]
+        heard = [
+            _heard_channel(device.id, name, point)
+            for source in self.sources
+            for device in source.devices
+            for name, point in device.points.items()
+        ]
+        numeric = [one for one in (*polled, *heard) if one is not None]
+        return [replace(one, limits=_tightest(limits.get(one.point, ()))) for one in numeric]
+
     def priorities(self) -> dict[str, int]:
         """Priority by device id."""
         heard = {device.id: device.priority for source in self.sources for device in source.devices}
@@ -154,7 +173,7 @@ def load(path: Path) -> Loaded:
     parsed: EdgeFile | None = None
     warnings: list[Fault] = []
     try:
-        parsed, warnings = load_toml_model(path, EdgeFile, not_built=NOT_BUILT)
+        parsed, warnings = load_toml_model(path, EdgeFile)
     except ConfigError as error:
         faults.extend(error.faults)
     document = _document(path)
@@ -188,9 +207,42 @@ def load(path: Path) -> Loaded:
         limits=tuple(limit.rule() for limit in parsed.limit),
         scanners=parsed.scanner,
         scan=None if parsed.scan is None else parsed.scan.model_copy(update=_files(parsed.scan, path)),
+        detect=parsed.detect,
         hash=_hash(document, [device.profile for device in devices]),
     )
+    wrong = [Fault(file, *fault) for fault in detection.faults(config.detect, config.channels())]
+    if wrong:
+        raise ConfigError(wrong)
     return Loaded(config, (*warnings, *checks.warnings(document, file)))
+
+
+def _polled_channel(device: ModbusDevice, point: Point) -> Channel | None:
+    spec = point.spec
+    if point.kind not in NUMERIC or spec.enum is not None or spec.assert_ is not None:
+        return None
+    low, high = detection.finite(spec.range)
+    return Channel(
+        point=f"{device.id}/{point.name}",
+        unit=spec.unit,
+        period_ms=point.period_ms,
+        low=low,
+        high=high,
+        resolution=abs(spec.scale) if spec.type.of_integers else 0.0,
+    )
+
+
+def _heard_channel(device: str, name: str, point: HeardPoint) -> Channel | None:
+    if point.kind not in NUMERIC:
+        return None
+    low, high = detection.finite(point.range)
+    return Channel(
+        point=f"{device}/{name}", unit=point.unit, period_ms=point.period_ms or 0, low=low, high=high
+    )
+
+
+def _tightest(rules: Iterable[LimitRule]) -> tuple[float | None, float | None]:
+    lows, highs = [r.low for r in rules if r.low is not None], [r.high for r in rules if r.high is not None]
+    return max(lows, default=None), min(highs, default=None)
 
 
 def _files(section: UplinkConfig | SourceSection | ScanSection, path: Path) -> dict[str, Path]:
@@ -347,7 +399,7 @@ def _hash(document: dict[str, Any], profiles: list[str]) -> str:
     shaping = {
         key: value
         for key, value in document.items()
-        if key in {"gateway", "bus", "device", "source", "limit", "scanner"}
+        if key in {"gateway", "bus", "device", "source", "limit", "scanner", "detect"}
     }
     return _sha({"file": shaping, "profiles": profiles})[:16]
 

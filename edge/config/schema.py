@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge.config.detection import DetectSection
 from edge.model.plan import ANSWER_MS
 from edge.model.points import PERIOD_MS_MAX, PERIOD_MS_MIN
 from gateway.contract.events import DoorAct
@@ -383,6 +384,7 @@ class EdgeFile(Section):
     limit: tuple[LimitSection, ...] = ()
     scanner: tuple[ScannerSection, ...] = ()
     scan: ScanSection | None = None
+    detect: DetectSection = DetectSection()
 
 
 def bus_address(url: str) -> tuple[str, int]:

@@ -64,6 +64,9 @@ class Verdicts:
     active: Flags
     since_ms: Times
     culprit: NDArray[np.int64]
+    more: Mapping[str, Floats] = field(default_factory=dict)
+    """Columns f64[n] that `sentence` needs; `earliest_ms`, `likely_ms`, `latest_ms` (all or none, NaN for
+    unknown) become the expected time of the finding. What ends in _ms is an instant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

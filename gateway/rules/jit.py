@@ -39,12 +39,15 @@ def compile_kernels(
     *,
     prove: Callable[[Mapping[str, Callable[..., Any]]], object] = len,
     options: Mapping[str, Any] | None = None,
+    inline: bool = False,
 ) -> Compiled:
     """The functions `names` of a module's `vars()`, callees before their callers.
 
     `prove` calls each once with the smallest arguments of the right types: only then are they compiled,
-    and a cache that cannot be written shows.
+    and a cache that cannot be written shows. With `inline` the last one is made of all before it: arrays
+    are borrowed, nothing is allocated, and a division by zero is infinite.
     """
+    tight: dict[str, Any] = {"error_model": "numpy", "_nrt": False} if inline else {}
     plain = Compiled({name: namespace[name] for name in names}, Mode.PLAIN)
     try:
         import numba  # noqa: PLC0415 - imported only when it pays, see the module's docstring
@@ -57,7 +60,9 @@ def compile_kernels(
         try:
             for name in names:
                 copy = types.FunctionType(namespace[name].__code__, made, name)
-                made[name] = numba.njit(cache=mode is Mode.CACHED, **(options or {}))(copy)
+                asked: dict[str, Any] = {"cache": mode is Mode.CACHED, **tight, **(options or {})}
+                asked |= {"forceinline": name != names[-1]} if inline else {}
+                made[name] = numba.njit(**asked)(copy)
             functions = {name: made[name] for name in names}
             prove(functions)
         except (RuntimeError, OSError, NumbaError) as error:

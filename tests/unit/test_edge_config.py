@@ -146,10 +146,20 @@ def test_only_a_change_of_meaning_changes_the_profile_hash(tmp_path: Path) -> No
     assert profile(GOOD.replace("period_ms = 500", "scale = 0.1")) != plain
 
 
-def test_what_is_not_built_is_a_warning(tmp_path: Path) -> None:
-    text = GOOD + "\n[detect]\nx = 1\n"
-    warnings = {warning.key: warning.problem for warning in loaded(tmp_path, text).warnings}
-    assert "not built yet" in warnings["detect"]
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("jumps = 4", "detect.jumps"),
+        ("range = [3, 1]", "detect.range"),
+        ('off = ["flatlin"]', "detect.off"),
+        ('[detect.points."BR-9/*"]\nflat_s = 60', 'detect.points."BR-9/*"'),
+        ("[detect.request.hampl]\nwindow = 3", "detect.request.hampl"),
+    ],
+)
+def test_faults_of_detect(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, f"{GOOD}\n[detect]\n{text}\n")
+    assert [fault.key for fault in error.value.faults] == [key]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Detectors on the command line: a log answered row by row, kernels made ready."""
