@@ -71,7 +71,7 @@ async def test_a_late_rtu_answer_is_its_own_and_is_kept(tmp_path: Path) -> None:
         if one["device"] == "D-1"
     }
     lags = [sent[row.value] - row.time_ms for row in late if row.name == "a" and isinstance(row.value, int)]
-    assert all(80 <= lag <= 140 for lag in lags), lags  # half of 180 and a little
+    assert all(60 <= lag <= 170 for lag in lags), lags  # half of 180, more or less
 
 
 async def test_two_buses_on_one_line_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from edge.drivers.lines.port import Answer, ReadError, Rules, StoppingError, refused
 from edge.drivers.lines.streams import Serial, Socket, Stream
 from edge.model.pdu import EXCEPTION, AnswerError, RefusedError, crc16, data_bytes, question, read_answer
@@ -21,6 +23,8 @@ from gateway.contract.reading import Reason
 if TYPE_CHECKING:
     from edge.model.clocks import Clocks
     from edge.model.plan import Request
+
+log = structlog.get_logger()
 
 QUIET_S: Final = 0.02
 """Silence that ends a burst of bytes: USB adapters hold bytes of one frame back for up to 16 ms."""
@@ -69,6 +73,7 @@ class RtuLine:
         self._buffer = b""
         self._now: _Asked | None = None
         self._late: dict[int, _Asked] = {}
+        self._past: dict[int, _Asked] = {}
         self._units: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -94,6 +99,7 @@ class RtuLine:
             finally:
                 self._late.pop(unit, None)
             if not asked.answer.done():
+                self._past[unit] = asked
                 if asked.noise:
                     raise ReadError(Reason.BAD_ANSWER, f"unit {unit}: {asked.noise}")
                 raise ReadError(Reason.TIMEOUT, f"unit {unit} did not answer")
@@ -219,6 +225,9 @@ class RtuLine:
                 self._take(*taken, mono_ns, wall_ns)
                 self._quiet.set()
                 return
+        if self._too_late(data):
+            self._quiet.set()
+            return
         self.strays += 1
         now = self._now
         if now is not None and now.found is None:
@@ -228,6 +237,20 @@ class RtuLine:
             else:
                 now.noise = f"{len(data)} bytes that are no answer to it"
         self._quiet.set()
+
+    def _too_late(self, data: bytes) -> bool:
+        """Whether this is an answer that a unit gives long after anybody waited for it."""
+        past = self._past.get(data[0])
+        if past is None or past.size(data) != len(data):
+            return False
+        if crc16(data[:-2]) != int.from_bytes(data[-2:], "little"):
+            return False
+        late_ms = (self._clocks.mono_ns() - past.sent_ns) / 1e6
+        log.warning(
+            "an answer came too late; raise late_ms", line=str(self._where), unit=past.unit, ms=late_ms
+        )
+        del self._past[past.unit]
+        return True
 
     def _lost(self, why: str) -> None:
         """The stream ended."""

@@ -1,7 +1,8 @@
 """Modbus TCP: one connection a line (or one a unit), each answer known by its own transaction.
 
-A late answer belongs to its own question or to none; half a message, an unknown transaction or another
-unit's number end the connection before anything else is asked on it. Must not know points or slots.
+A late answer belongs to its own question or to none, and so does one that names a transaction that nobody
+asked under. Half a message, or bytes that are no Modbus, end the connection before anything else is asked
+on it, and so does a question after which it answered nothing. Must not know points or slots.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class _Asked:
     request: Request
     answer: asyncio.Future[Answer]
     sent_ns: int
+    number: int
+    strange: bool = False
+    """Whether an answer to nothing that was asked came while it held the line."""
 
 
 class TcpLine:
@@ -52,23 +56,30 @@ class TcpLine:
 
     async def ask(self, unit: int, request: Request, stop: asyncio.Event) -> Answer:
         """One question. Connecting holds no line; a late answer is awaited beside it."""
-        connection = await self._connected(0 if self._shared else unit, stop)
         rules = self._rules
-        async with rules.lock:
-            if stop.is_set():
-                raise StoppingError
-            number, answer = connection.send(unit, request)
-            await asyncio.wait({answer}, timeout=rules.timeout_s)
-            if not answer.done():
-                connection.half()
-            if rules.pause_s:
-                await asyncio.sleep(rules.pause_s)
-        if not answer.done():
-            await asyncio.wait({answer}, timeout=rules.late_s)
-        if not answer.done():
-            connection.give_up(number, mute=not self._shared)
-            raise ReadError(Reason.TIMEOUT, f"unit {unit} did not answer")
-        return answer.result()
+        while True:
+            connection = await self._connected(0 if self._shared else unit, stop)
+            async with rules.lock:
+                if stop.is_set():
+                    raise StoppingError
+                if not connection.usable:
+                    continue  # it ended while we waited for the line
+                asked = connection.send(unit, request)
+                await asyncio.wait({asked.answer}, timeout=rules.timeout_s)
+                if not asked.answer.done():
+                    connection.half(asked)
+                if rules.pause_s:
+                    await asyncio.sleep(rules.pause_s)
+                break
+        if asked.answer.done():
+            return asked.answer.result()
+        await asyncio.wait({asked.answer}, timeout=rules.late_s)
+        if asked.answer.done() and asked.answer.exception() is None:
+            return asked.answer.result()
+        connection.give_up(asked, mute=not self._shared)
+        if asked.strange:
+            raise ReadError(Reason.BAD_ANSWER, f"unit {unit}: only answers to something else came")
+        raise ReadError(Reason.TIMEOUT, f"unit {unit} did not answer")
 
     async def _connected(self, key: int, stop: asyncio.Event) -> _Connection:
         """The connection, made when there is none, once for all who wait for it; given up on `stop`."""
@@ -126,43 +137,45 @@ class _Connection(asyncio.Protocol):
         self._number = 0
         self._asked: dict[int, _Asked] = {}
         self._given_up: dict[int, None] = {}
+        self._last: _Asked | None = None
         self._heard_ns = 0
+        """When something that was asked was last answered."""
 
     @property
     def usable(self) -> bool:
         """Whether a question can be asked."""
         return self._wire is not None and not self._wire.is_closing()
 
-    def send(self, unit: int, request: Request) -> tuple[int, asyncio.Future[Answer]]:
-        """Ask under a transaction that this connection has not used lately. The future may end late."""
-        if self._wire is None or self._wire.is_closing():
-            raise ReadError(Reason.DISCONNECTED, f"{self._where} closed the connection")
+    def send(self, unit: int, request: Request) -> _Asked:
+        """Ask under a transaction that this connection has not used lately. The answer may end late."""
+        assert self._wire is not None, "only a usable connection is asked"
         self._number = self._number % 65_000 + 1
         pdu = question(request)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked[self._number] = _Asked(unit, request, answer, self._clocks.mono_ns())
+        asked = _Asked(unit, request, answer, self._clocks.mono_ns(), self._number)
+        self._asked[self._number] = self._last = asked
         self._wire.write(_MBAP.pack(self._number, 0, len(pdu) + 1, unit) + pdu)
-        return self._number, answer
+        return asked
 
-    def half(self) -> None:
+    def half(self, asked: _Asked) -> None:
         """A time-out passed: with half a message here, what comes next would complete it wrongly."""
         if self._buffer:
-            self._broken("half a message")
+            self._broken("half a message", asked)
 
-    def give_up(self, number: int, *, mute: bool) -> None:
-        """Nobody waits for this answer any more. A connection that said nothing meanwhile is ended."""
-        asked = self._asked.pop(number, None)
-        self._given_up[number] = None
+    def give_up(self, asked: _Asked, *, mute: bool) -> None:
+        """Nobody waits for this answer any more. A connection that answered nothing since is ended."""
+        self._asked.pop(asked.number, None)
+        self._given_up[asked.number] = None
         while len(self._given_up) > GIVEN_UP_MAX:
             del self._given_up[next(iter(self._given_up))]
-        if mute or (asked is not None and self._heard_ns < asked.sent_ns):
-            self.close("it said nothing any more")
+        if self.usable and (mute or self._heard_ns < asked.sent_ns):
+            self.close("it answered nothing any more")
 
     def close(self, why: str) -> None:
         """At once; questions under way end as disconnected."""
         if self._wire is not None:
             self._wire.abort()
-        self._lost(Reason.DISCONNECTED, why)
+        self._lost(why)
 
     # -- asyncio's side
 
@@ -174,36 +187,39 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Whole messages are taken from the stream; anything that is not Modbus ends the connection."""
         mono_ns, wall_ns = self._clocks.mono_ns(), self._clocks.wall_ns()
-        self._heard_ns = mono_ns
         self._buffer += data
         while len(self._buffer) >= 6:
             length = 6 + int.from_bytes(self._buffer[4:6], "big")
             if self._buffer[2:4] != b"\0\0" or not 8 < length <= ADU_BYTES_MAX:
-                self._broken("bytes that are no Modbus TCP")
+                self._broken("bytes that are no Modbus TCP", self._last)
                 return
             if len(self._buffer) < length:
                 return
             frame, self._buffer = self._buffer[:length], self._buffer[length:]
-            if not self._take(frame, mono_ns, wall_ns):
-                return
+            self._take(frame, mono_ns, wall_ns)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we ended it."""
-        self._lost(Reason.DISCONNECTED, str(exc) if exc else "the device closed the connection")
+        self._lost(str(exc) if exc else "the device closed the connection")
 
-    def _take(self, frame: bytes, mono_ns: int, wall_ns: int) -> bool:
-        """Give a message to its question; False when it ended the connection."""
+    def _take(self, frame: bytes, mono_ns: int, wall_ns: int) -> None:
+        """Give a message to its question. One that answers none harms nothing: it has another number."""
         number, _, _, unit = _MBAP.unpack_from(frame)
         asked = self._asked.get(number)
-        if asked is None or unit != asked.unit:
-            if asked is None and number in self._given_up:
-                del self._given_up[number]
-                return True  # its reader stopped waiting
-            self._broken("an answer to something else")
-            return False
+        if asked is None:
+            if number in self._given_up:
+                del self._given_up[number]  # its reader stopped waiting
+            elif self._last is not None:
+                self._last.strange = True
+            return
         del self._asked[number]
         if asked.answer.done():
-            return True
+            return
+        if unit != asked.unit:
+            text = f"{self._where}: unit {unit} answered for unit {asked.unit}"
+            asked.answer.set_exception(ReadError(Reason.BAD_ANSWER, text))
+            return
+        self._heard_ns = mono_ns
         try:
             registers = read_answer(asked.request, frame[_MBAP.size :])
         except RefusedError as error:
@@ -212,19 +228,19 @@ class _Connection(asyncio.Protocol):
             asked.answer.set_exception(ReadError(Reason.BAD_ANSWER, f"{self._where}: {error}"))
         else:
             asked.answer.set_result(Answer(registers, asked.sent_ns, mono_ns, wall_ns))
-        return True
 
-    def _broken(self, what: str) -> None:
-        """The stream cannot be trusted any more."""
+    def _broken(self, what: str, culprit: _Asked | None) -> None:
+        """The stream cannot be trusted any more. The one that holds the line is blamed, others lost it."""
         if self._wire is not None:
             self._wire.abort()
-        self._lost(Reason.BAD_ANSWER, f"it sent {what}")
+        self._lost(f"it sent {what}", culprit)
 
-    def _lost(self, reason: Reason, why: str) -> None:
+    def _lost(self, why: str, culprit: _Asked | None = None) -> None:
         self._wire = None
         self._buffer = b""
         asked, self._asked = self._asked, {}
         for one in asked.values():
             if not one.answer.done():
+                reason = Reason.BAD_ANSWER if one is culprit else Reason.DISCONNECTED
                 one.answer.set_exception(ReadError(reason, f"{self._where}: {why}"))
                 one.answer.exception()  # its reader may have stopped waiting: that is no bug to report
