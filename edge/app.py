@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 
 from edge.config import EdgeConfig
+from edge.config.detection import bank_of
 from edge.doors.book import SEEN, Book
 from edge.doors.page import ScanPage
 from edge.doors.serial import Scanner
@@ -29,6 +30,8 @@ from edge.drivers.modbus import Poller
 from edge.drivers.mqtt import Listener
 from edge.drivers.silences import Silences
 from edge.keep import slots
+from edge.keep.detecting import FILE as DETECT_FILE
+from edge.keep.detecting import Detecting
 from edge.keep.drafts import Shape, event_draft
 from edge.keep.history import backfill
 from edge.keep.intake import Intake
@@ -84,6 +87,15 @@ def bind(config: EdgeConfig, outbox: Outbox) -> dict[PointBinding, int]:
     if config.uplink.aliases:
         return outbox.bind(bindings)
     return {binding: number for number, binding in enumerate(bindings, start=1)}
+
+
+def make_detecting(config: EdgeConfig, keys: Mapping[PointBinding, int]) -> Detecting | None:
+    """The detectors of this gateway, None when they are off."""
+    if not config.detect.enabled:
+        return None
+    node = f"{config.gateway.group}/{config.gateway.node}"
+    bank = bank_of(config.detect, config.channels(), node=node)
+    return Detecting(bank=bank, keys=keys, path=config.gateway.data_dir / DETECT_FILE)
 
 
 class BusyFolderError(Exception):
@@ -157,7 +169,8 @@ class Agent:
                 rules=self.config.limits,
                 aliases=self._keys,
             )
-            intake = self._intake = self._make_intake(outbox, watches)
+            detecting = make_detecting(self.config, self._keys)
+            intake = self._intake = self._make_intake(outbox, watches, detecting)
             self.uplink = Uplink(
                 config=self.config.uplink,
                 group=self.config.gateway.group,
@@ -169,6 +182,9 @@ class Agent:
             seen = await loop.run_in_executor(None, outbox.recall, SEEN)
             self.book = Book(sink=intake, clocks=self._clocks, seen=seen)
             self._begin(left, intake, watches)
+            if detecting is not None:
+                for event in await loop.run_in_executor(None, detecting.start, outbox):
+                    intake.event(event)
             await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
         finally:
@@ -180,7 +196,7 @@ class Agent:
         await self.started.wait()
         await self._listeners[source].hearing.wait()
 
-    def _make_intake(self, outbox: Outbox, watches: LimitWatches) -> Intake:
+    def _make_intake(self, outbox: Outbox, watches: LimitWatches, detecting: Detecting | None) -> Intake:
         return Intake(
             outbox=outbox,
             clocks=self._clocks,
@@ -191,6 +207,7 @@ class Agent:
             wake=lambda: self.uplink.wake() if self.uplink is not None else None,
             known=self._known,
             notice=self._notice,
+            detecting=detecting,
         )
 
     def _begin(self, left: Left, intake: Intake, watches: LimitWatches) -> None:

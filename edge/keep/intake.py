@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from edge.keep.absences import Absences
+from edge.keep.detecting import Detecting
 from edge.keep.drafts import Shape, event_draft
 from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
@@ -75,6 +76,7 @@ class Intake:
         known: Callable[[], Mapping[str, str]] = dict,
         notice: Callable[[str, bool], None] | None = None,
         held_max: int = STUCK_READINGS_MAX,
+        detecting: Detecting | None = None,
     ) -> None:
         """`known` gives facts on what was put so far; `notice` hears of devices (up?), after the append."""
         self._outbox = outbox
@@ -96,6 +98,9 @@ class Intake:
         self._known = known
         self._notice = notice
         self._held_max = held_max
+        self._detecting = detecting
+        self._answered: set[int] = set()
+        """Drafts that the disk refused and the detectors have seen, by identity."""
         self._facts: dict[str, str] = {}
         self._kept: dict[str, str] = {}
         self._kept_ns = clocks.mono_ns()
@@ -242,6 +247,7 @@ class Intake:
         news = self._news(clock)
         # In order of their first reading, so that a backlog drains in order, also where the clock was set.
         drafts.sort(key=_begin_ns)
+        drafts += self._detected(drafts, clock)
         idle = self._clocks.mono_ns() - self._kept_ns >= FACTS_S * 1e9
         if drafts or self._unusable or self._facts or self._refusal is not None or last or idle:
             left = await self._write(drafts, news)
@@ -249,9 +255,29 @@ class Intake:
                 self._wake()
             if self._refusal is not None:
                 self._drafts, self._then = left + self._drafts, then + self._then
+                self._answered = {id(draft) for draft in left}
                 return
+        await self._checkpoint(last=last)
         for call in then:
             call()
+
+    def _detected(self, drafts: Sequence[Draft], clock: Clock) -> list[Draft]:
+        """What the detectors found in these readings: it is appended with them."""
+        if self._detecting is None:
+            return []
+        fresh = [draft for draft in drafts if id(draft) not in self._answered]
+        self._answered.clear()
+        return [event_draft(event, clock) for event in self._detecting.answer(fresh)]
+
+    async def _checkpoint(self, *, last: bool) -> None:
+        """All that was answered is on disk: from time to time what the detectors remember follows."""
+        if self._detecting is None or not self._detecting.due(self._clocks.mono_ns(), last=last):
+            return
+        keep = self._detecting.checkpoint()
+        try:
+            await self._in_writer(lambda: keep(self._outbox))
+        except OSError as error:  # the last one stands: more readings are gone over at the next start
+            log.warning("the detectors' memory cannot be kept", cause=str(error))
 
     def _news(self, clock: Clock) -> dict[str, str]:
         """Facts about what was put so far, where they differ from what the outbox keeps."""

@@ -154,6 +154,31 @@ class LimitFinding(EventBase):
     sentence: Text = ""
 
 
+class Detection(EventBase):
+    """What a detector on the gateway noticed: advice, opened and later closed under the same `id`.
+
+    `score` is 0 to 1, 0.5 at the threshold; `raw` and `threshold` are in the detector's own measure;
+    `parameters` is the hash of everything that shaped it. `expected`: the earliest, likely and latest time
+    at which a limit will be passed, where the detector can tell. The same readings give the same `id`.
+    """
+
+    kind: Literal["detection"] = "detection"
+    detector: Word
+    version: Annotated[int, Field(ge=0)]
+    parameters: Word
+    point: PointText
+    state: Literal["open", "closed"]
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time | None = None
+    score: Annotated[float, Field(ge=0, le=1)]
+    raw: float
+    threshold: float
+    value: float | None = None
+    unit: Annotated[str, Field(max_length=50)] = ""
+    expected: tuple[Time, Time, Time] | None = None
+    sentence: Text = ""
+
+
 class ConfigChange(EventBase):
     """The agent started with another configuration than the last time."""
 
@@ -258,6 +283,7 @@ Event: TypeAlias = (
     | ManualReading
     | Note
     | LimitFinding
+    | Detection
     | ConfigChange
     | Absence
     | AgentDown

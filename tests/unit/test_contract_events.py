@@ -21,6 +21,10 @@ ALL: list[Event] = [
         id="3", time=T, rule="frz", version=2, point="FRZ-01/temperature", side="high", state="open",
         from_=T, peak=-9.8, sentence="above -15 Cel for 600 s",
     ),
+    events.Detection(
+        id="11", time=T, detector="flatline", version=1, parameters="ab", point="FRZ-01/temperature", from_=T,
+        state="open", score=1.0, raw=60.0, threshold=40.0, value=-19.5, unit="Cel", expected=(T, T, T),
+    ),
     events.ConfigChange(id="4", time=T, config_hash="a", previous_hash="b"),
     events.Absence(id="5", time=T, points=("BR-01/temperature",), boot="b1", from_=T, reason="timeout"),
     events.AgentDown(id="6", time=T, boot="b1", from_=T, to=T + timedelta(seconds=3)),

@@ -1,0 +1,65 @@
+"""The agent's detectors when the agent is killed in a developing drift, and when their file is damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edge.keep.detecting import FILE
+from gateway.contract.events import Detection, Note
+from gateway.outbox.store import Outbox
+from tests.detecting import PER_FLUSH, run, texts
+from tests.outboxes import ROOT
+
+FLUSHES = 320
+
+
+def killed_after(folder: Path, flushes: int) -> None:
+    """A child that goes on with the log, killed once it has said so many flushes."""
+    command = [sys.executable, "-m", "tests.detecting", str(folder), "100000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(flushes):
+        assert process.stdout.readline() == "flushed\n"
+    process.send_signal(signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+
+
+def outcome(folder: Path) -> tuple[int, list[Detection], list[Note]]:
+    with Outbox.open(folder / "data" / "outbox.db", now_ns=time.time_ns) as outbox:
+        return texts(outbox)
+
+
+def test_kills_in_a_developing_drift_lose_no_finding_and_make_none(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    asyncio.run(run(whole, FLUSHES))
+    count, expected, _ = outcome(whole)
+    assert count == FLUSHES * PER_FLUSH
+    assert [event.detector for event in expected] == ["drift_up"], "the log has one drift and nothing else"
+    for flushes in (200, 31, 9, 1, 17):  # the last ones while the drift develops
+        killed_after(broken, flushes)
+    done, _, _ = outcome(broken)
+    asyncio.run(run(broken, FLUSHES - done // PER_FLUSH))
+    count, found, notes = outcome(broken)
+    assert count == FLUSHES * PER_FLUSH
+    assert found == expected
+    assert notes == []
+
+
+def test_a_damaged_checkpoint_starts_cold_and_says_why(tmp_path: Path) -> None:
+    asyncio.run(run(tmp_path, 5))
+    path = tmp_path / "data" / FILE
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    asyncio.run(run(tmp_path, 1))
+    _, found, notes = outcome(tmp_path)
+    assert found == []
+    assert ["start cold" in note.note and "damaged" in note.note for note in notes] == [True]
