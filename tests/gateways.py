@@ -67,12 +67,20 @@ class SimGateway:
 
     # --- making ---------------------------------------------------------------------------------
 
-    def make(self, device: str, readings: Sequence[Reading], *, wall_ms: int | None = None) -> Made:
-        """The next segment of the chain."""
+    def make(
+        self,
+        device: str,
+        readings: Sequence[Reading],
+        *,
+        wall_ms: int | None = None,
+        bound_s: float | None = 0.004,
+    ) -> Made:
+        """The next segment of the chain; a clock without a bound is not synchronised."""
         block = block_of(readings)
         last_ms = int(block.time_ms.max()) if len(block) else T0_MS
         wall_ms = last_ms + 500 if wall_ms is None else wall_ms
-        clock = str(Clock("boot-1", wall_ms * 1_000_000 - T0_MS, wall_ms * 1_000_000, True, 0.004))
+        wall_ns = wall_ms * 1_000_000
+        clock = str(Clock("boot-1", wall_ns - T0_MS, wall_ns, bound_s is not None, bound_s))
         number = len(self.made) + 1
         found = digest(
             previous=self.previous, epoch=self.epoch, number=number, device=device, clock=clock, block=block

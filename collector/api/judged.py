@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -252,6 +252,7 @@ class Judge:
             points=self._declared(position),
             frontiers=frontiers,
             exceptions=self._found(facts),
+            clocks=partial(self._services.projection.told.clock, upto=position.ledger),
             chains=Chains(facts),
         )
 

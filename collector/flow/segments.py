@@ -309,6 +309,7 @@ class Segments:
         """Clock facts, and the frontier when `upto` moved."""
         if data.clock is not None:
             stream.clock = str(data.clock)
+            self._told.clock(stream, entry, data.clock)
         upto = stream.numbers.upto
         if entry.number is None or upto < entry.number:
             return

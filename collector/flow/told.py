@@ -18,7 +18,7 @@ from collector.store.decoded import SegmentCache
 from collector.store.ledger import Entry, Ledger
 from collector.store.numbers import NumberSet, settled_numbers
 from collector.store.projection import Progress
-from collector.store.told import EVERY_POINT
+from collector.store.told import EVERY_POINT, HOUR_NS, octave_of
 from gateway.contract.codec import Data
 from gateway.contract.events import (
     EVENT_METRIC,
@@ -32,7 +32,7 @@ from gateway.contract.events import (
 )
 from gateway.contract.reading import NODE_DEVICE
 from gateway.contract.receipts import Range
-from gateway.contract.segment import NO_PREVIOUS, digest
+from gateway.contract.segment import NO_PREVIOUS, Clock, digest
 
 UNKNOWN_KIND: Final = "unknown"
 
@@ -110,6 +110,17 @@ class Told:
                     self._not_moved(entry, event, progress, since=since)
                 case _:
                     pass
+
+    def clock(self, stream: Stream, entry: Entry, clock: Clock | None) -> None:
+        """Keep how bad the clock was in this hour, when it is worse than what was known of it."""
+        if clock is None or not stream.own:
+            return
+        place, octave = (stream.sid, clock.wall_ns // HOUR_NS), octave_of(clock)
+        worst = query_one(self._connection, "SELECT max(octave) FROM clock WHERE sid = ? AND hour = ?", place)
+        if worst is None or worst[0] is None or worst[0] < octave:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO clock VALUES (?,?,?,?)", (*place, entry.id, octave)
+            )
 
     # --- absence --------------------------------------------------------------------------------
 

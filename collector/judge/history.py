@@ -38,6 +38,7 @@ from collector.judge.coverage import (
 )
 from collector.judge.doubts import disagreements, stamps_ahead
 from collector.judge.excursions import excursions_of
+from collector.judge.findings.clocks import Clocks, clocks_of
 from collector.judge.findings.legs import (
     GAP_LONGER_THAN_NS,
     GAP_PERIODS,
@@ -96,6 +97,7 @@ class Sources:
     points: Mapping[str, PointFacts] = field(default_factory=dict)
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
+    clocks: Clocks | None = None
     chains: Chains | None = None
     """Custody, worked out once for many batches."""
 
@@ -194,6 +196,7 @@ def build_history(
         "mkt": product.mkt,
         "calibration": found.assessments,
         "custody": custody,
+        "clocks": clocks_of(legs, sources.clocks),
         "exceptions": [item.document() for item in exceptions],
         "not_kept": found.unkept,
         "verdict": None,

@@ -171,7 +171,27 @@ def _calibration(history: Document) -> Answer:
 
 
 def _clocks(history: Document) -> Answer:
-    return _failed_by(history, "clock_step", "clock_ahead") or NOT_BUILT
+    failed = _failed_by(history, "clock_step", "clock_ahead")
+    if failed:
+        return failed
+    clocks = history["clocks"]
+    if not clocks:
+        return Result.INDETERMINATE, ("no gateway told of this batch",)
+    beyond = [
+        f"{one['node']}: ± {one['bound_s']:g} s, allowed is {one['bound_s_max']:g} s"
+        for one in clocks
+        if one["bound_s"] is not None and one["bound_s"] > one["bound_s_max"]
+    ]
+    if beyond:
+        return Result.FAIL, beyond
+    unknown = [
+        f"{one['node']}: {'not synchronised, or its bound unknown' if one['said'] else 'said nothing'}"
+        for one in clocks
+        if one["bound_s"] is None
+    ]
+    if unknown:
+        return Result.INDETERMINATE, unknown
+    return Result.PASS, [f"{one['node']}: ± {one['bound_s']:g} s" for one in clocks]
 
 
 def _second_person(history: Document) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = "8"
+SCHEMA_VERSION: Final = "9"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -85,6 +85,8 @@ CREATE TABLE IF NOT EXISTS dropped (
 CREATE TABLE IF NOT EXISTS session (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS frontier (
   sid INTEGER, id INTEGER, frontier_ms INTEGER NOT NULL, PRIMARY KEY (sid, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clock (
+  sid INTEGER, hour INTEGER, id INTEGER, octave INTEGER NOT NULL, PRIMARY KEY (sid, hour, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fork (id INTEGER PRIMARY KEY, sid INTEGER NOT NULL, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS conflict (
   grp TEXT, node TEXT, device TEXT, name TEXT, time_ms INTEGER, id INTEGER NOT NULL, other INTEGER NOT NULL,
@@ -103,7 +105,7 @@ GONE: Final = (
 TABLES: Final = (
     *("meta", "stream", "metric", "point", "latest", "node", "device", "waiting", "rejected"),
     *("waited", "unchecked"),
-    *("event", "session", "frontier", "fork", "conflict", "rebound", "skipped", "uncompared"),
+    *("event", "session", "frontier", "clock", "fork", "conflict", "rebound", "skipped", "uncompared"),
     *("absence", "refusal", "twin", "moved", "dropped", "declared", "felt"),
 )
 """Every table, as compared by a rebuild."""

@@ -6,18 +6,21 @@ shown, nor who judges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from collector.identity.exceptions import ExceptionKind, Incident
 from collector.identity.times import NS_PER_MS, NS_PER_S, ns_of, utc_text
 from collector.judge.columns import Absent
+from collector.judge.findings.clocks import ClockSeen
 from collector.store.database import Readers, Row
 from collector.store.ledger import Entry, Ledger
 from collector.store.schema import GONE
 from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, UnknownEvent, parse_event
 from gateway.contract.reading import PointName
 from gateway.contract.receipts import ranges_of
+from gateway.contract.segment import Clock
 
 AHEAD_NS_MAX: Final = 5 * 60 * NS_PER_S
 """How far a gateway's clock may be ahead of ours."""
@@ -31,6 +34,17 @@ TURNS_MIN: Final = 2
 """A B A could be a disk that was swapped and swapped back; A B A B are two gateways."""
 FILLING_PERCENT: Final = 80
 """Below, a filling outbox is told on /nodes alone."""
+HOUR_NS: Final = 3600 * NS_PER_S
+"""Clock facts are kept by the hour, each hour's worst."""
+UNBOUND: Final = 63
+"""The octave of a clock that is not synchronised, or whose bound is unknown."""
+
+
+def octave_of(clock: Clock) -> int:
+    """How bad a clock is, in powers of two of a microsecond, rounded up."""
+    if not clock.synchronised or clock.bound_s is None:
+        return UNBOUND
+    return min(math.ceil(clock.bound_s * 1e6).bit_length(), UNBOUND - 1)
 
 
 class ToldByNodes:
@@ -54,6 +68,19 @@ class ToldByNodes:
         found = {row[0]: Absent(*row[1:]) for row in rows}
         met = [one for one in found.values() if one.to_ns is None or one.to_ns > from_ns]
         return sorted(met, key=lambda one: (one.from_ns, one.to_ns or to_ns, one.reason))
+
+    def clock(self, node: str, *, from_ns: int, to_ns: int, upto: int) -> ClockSeen | None:
+        """The worst clock of `group/node` in the hours that meet [from, to), as known at ledger id `upto`."""
+        group, _, name = node.partition("/")
+        rows = self._rows(
+            "SELECT max(octave) FROM clock c JOIN stream s USING (sid) WHERE s.grp = ? AND s.node = ?"
+            " AND c.hour BETWEEN ? AND ? AND c.id <= ?",
+            *(group, name, from_ns // HOUR_NS, (to_ns - 1) // HOUR_NS, upto),
+        )
+        octave = rows[0][0]
+        if octave is None:
+            return None
+        return ClockSeen(None if octave == UNBOUND else (1 << octave) / 1e6)
 
     def still_absent(self) -> dict[tuple[str, str], list[tuple[str, Absent]]]:
         """(group, node) → what is declared absent now and not back: (device/name, since), oldest first."""

@@ -33,6 +33,7 @@ def history(**more: Any) -> dict[str, Any]:
         "excursions": [],
         "budgets": [{"id": "b", "faults": [], "remaining_s": 10.0}],
         "exceptions": [],
+        "clocks": [{"node": "g/n", "said": True, "bound_s": 0.004, "bound_s_max": 1.0}],
         "custody": {"told": True, "chain": [{"state": "held", "holder": "lab", "from": None, "to": None}]},
     }
     return {**whole, **more}
@@ -58,10 +59,11 @@ def test_what_exists_passes_and_the_rest_is_indeterminate_so_nothing_is_ready() 
         "G4",
         "G5",
         "G6",
+        "G8",
         "G9",
     ]
     unbuilt = [one["id"] for one in document["checks"] if one["evidence"] == ["not_built"]]
-    assert unbuilt == ["G8", "G10", "G12", "G13", "G14", "G15", "G16"]
+    assert unbuilt == ["G10", "G12", "G13", "G14", "G15", "G16"]
 
 
 def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +96,7 @@ def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         ("G7", told("calibration_oot")),
         ("G7", told("cal_expired")),
         ("G8", told("clock_step")),
+        ("G8", {"clocks": [{"node": "g/n", "said": True, "bound_s": 2.0, "bound_s_max": 1.0}]}),
         ("G9", told("late_scan")),
         ("G11", told("limits_differ")),
         ("G12", told("fork")),
@@ -110,6 +113,8 @@ def test_each_check_that_is_built_can_fail(check: str, more: dict[str, Any]) -> 
     [
         ("G1", {"batch": {"id": "b", "coi": None}}),
         ("G2", {"custody": {"told": False, "chain": []}}),
+        ("G8", {"clocks": []}),
+        ("G8", {"clocks": [{"node": "g/n", "said": True, "bound_s": None, "bound_s_max": 1.0}]}),
         ("G3", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
         ("G4", {"coverage": {"slots": 9, "present": 8, "late_pending": 1, "not_required": 0, "ratio": 0.9}}),
         ("G6", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
