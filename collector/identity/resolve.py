@@ -138,7 +138,14 @@ class Resolver:
         for link in roles[Role.INSTRUMENT_POINT]:
             self.instrument_links.setdefault(link.object, []).append(link)
         self.linked_points = frozenset(edge.near for edge in points)
-        self.placed_points = self.linked_points | {link.subject for link in roles[Role.POINT_LOCATION]}
+        placed = self.linked_points | {link.subject for link in roles[Role.POINT_LOCATION]}
+        at_home = {link.subject for point in placed for link in self.instrument_links.get(point, ())}
+        self.placed_points = placed | {
+            point
+            for point, links in self.instrument_links.items()
+            if any(link.subject in at_home for link in links)
+        }
+        """Also the other points of an instrument that has one in a place: a file of a logger heard live."""
 
     def points_of(self, equipment: str, span: Span) -> tuple[LegPoint, ...]:
         """Points linked to equipment during a span, by name."""

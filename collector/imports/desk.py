@@ -73,6 +73,7 @@ class Understood:
     logger: str
     asks: str = ""
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class ImportDesk:
@@ -150,7 +151,10 @@ class ImportDesk:
         except ValueError as error:
             return Understood(table=table, mapping=mapping, series=(), logger=logger, asks=str(error))
         asks = "" if logger else "the file does not name its logger: give its serial number"
-        return Understood(table=table, mapping=full, series=tuple(series), logger=logger, asks=asks)
+        notes = tuple(columns.notes_on(table, full, series))
+        return Understood(
+            table=table, mapping=full, series=tuple(series), logger=logger, asks=asks, notes=notes
+        )
 
     def _mapping(self, brought: Brought, table: Table) -> columns.Mapping:
         mapping = brought.mapping
@@ -257,6 +261,7 @@ class ImportDesk:
             "parser": PARSER,
             "kind": "evidence" if understood.table is None else "readings",
             "problem": understood.problem or None,
+            "notes": list(understood.notes),
             "logger": understood.logger or None,
             "map": brought.map_name or None,
             "zone": None if understood.mapping is None else understood.mapping.zone or None,

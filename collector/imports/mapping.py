@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from collector.identity.local_time import instants, zone_of
 from collector.identity.times import ns_of
 from collector.imports.clock import Clock
-from collector.imports.stamps import format_of, looks_like_time, read_stamp
+from collector.imports.stamps import format_of, leap_notes, looks_like_time, read_stamp
 from collector.imports.tables import Table, is_number
 
 TRUE: Final = Clock()
@@ -145,6 +145,15 @@ def read(table: Table, mapping: Mapping, *, clock: Clock = TRUE) -> tuple[Mappin
 def _with_time(table: Table, places: Sequence[int]) -> tuple[list[tuple[str, ...]], list[str]]:
     rows = [row for row in table.rows if all(row[at] for at in places)]
     return rows, [" ".join(row[at] for at in places) for row in rows]
+
+
+def notes_on(table: Table, mapping: Mapping, series: Sequence[Series]) -> list[str]:
+    """What is worth knowing of the times besides that they were read."""
+    span = first_and_last(series)
+    if span is None:
+        return []
+    _, stamps = _with_time(table, [table.header.index(name) for name in mapping.time])
+    return leap_notes(stamps, first_ns=span[0], last_ns=span[1])
 
 
 def stamped(table: Table, mapping: Mapping, *, clock: Clock = TRUE) -> list[tuple[int, str, int, int]]:

@@ -54,6 +54,7 @@ from collector.judge.findings.probes import decides, deciding_values
 from collector.judge.findings.sampling import sampling_findings
 from collector.judge.holders.findings import custodians, custody_document, custody_findings
 from collector.judge.instruments.calibration import Calibrations
+from collector.judge.instruments.filling import Twins
 from collector.judge.instruments.findings import Context, calibration_of
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import (
@@ -100,6 +101,10 @@ class Sources:
     clocks: Clocks | None = None
     chains: Chains | None = None
     """Custody, worked out once for many batches."""
+
+    def filled(self, twins: Twins) -> Sources:
+        """The same with the gaps of live points filled by the files of their instruments."""
+        return replace(self, read=twins.filling(self.read, self.points))
 
     def corrected(self, calibrations: Calibrations) -> Sources:
         """The same with every reading corrected by the certificate of its time."""
@@ -156,11 +161,14 @@ def build_history(
     resolver = resolver or Resolver(facts)
     legs = resolver.legs(batch.id)
     found = _Legs()
-    calibrations = Calibrations(facts, resolver)
+    calibrations, twins = Calibrations(facts, resolver), Twins(facts, resolver)
+    uttered, sources = sources.read, sources.filled(twins)
     stored, sources = sources.read, sources.corrected(calibrations)
     for leg in legs:
         _judge_leg(batch, leg, facts, sources, found)
         _judge_instruments(batch, leg, facts, replace(sources, read=stored), calibrations, found)
+        known_ns = facts.position.known_ns
+        found.exceptions += twins.conflicts(batch.id, leg, uttered, sources.points, known_ns=known_ns)
     if not legs:
         found.exceptions.append(never_placed_item(batch))
     position = facts.position

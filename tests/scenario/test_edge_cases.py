@@ -181,7 +181,7 @@ class Case:
                 if position.known_ns < ns(clock(series.get("known", "00:00"))):
                     continue
                 start, end = ns(clock(series["from"])), ns(clock(series["to"]))
-                step = int(told["period_s"] * NS_PER_S)
+                step = int(series.get("period_s", told["period_s"]) * NS_PER_S)
                 reason = series.get("reason", "")
                 value = None if reason else series["value"]
                 rows += [(time, value, reason) for time in range(start, end, step)]
@@ -205,7 +205,15 @@ class Case:
         return Sources(
             read=self.store(position),
             points={
-                point: PointFacts(name=point, unit="Cel", period_ns=int(one["period_s"] * NS_PER_S))
+                point: PointFacts(
+                    name=point,
+                    unit="Cel",
+                    period_ns=int(one["period_s"] * NS_PER_S),
+                    changes=tuple(
+                        (ns(clock(since)), int(period_s * NS_PER_S))
+                        for since, period_s in one.get("periods", ())
+                    ),
+                )
                 for point, one in told.items()
             },
             frontiers={name: ns(clock(time)) for name, time in self.document.get("frontiers", {}).items()},

@@ -126,6 +126,8 @@ class InstrumentRequest(ThingRequest):
     maker: str | None = None
     model: str | None = None
     identifier: Identifier | None = None
+    resolution: float | None = Field(default=None, gt=0)
+    """The smallest step it shows, in the unit of its points: what two looks at it may differ by."""
 
 
 class ContainerRequest(ThingRequest):
