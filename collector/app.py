@@ -26,6 +26,8 @@ from uvicorn._types import ASGIApplication
 
 from collector.api.services import Position, Services
 from collector.config import CollectorConfig
+from collector.flow.alarming.stepper import Stepper
+from collector.flow.alarming.task import Alarming
 from collector.flow.archiving import Archiving
 from collector.flow.follow import Follow
 from collector.flow.keeping.retention import Retention, Rule
@@ -42,6 +44,7 @@ from collector.ingest.session import Clocks, HostSession
 from collector.registry.commands import Registry
 from collector.registry.errors import RegistryError
 from collector.registry.journal import Journal
+from collector.store.alarms.file import ALARMS_NAME, AlarmFile, AlarmReading
 from collector.store.chunks.file import CHUNKS_NAME, ChunkReading
 from collector.store.chunks.readings import ChunkReadings
 from collector.store.chunks.seal import Sealer
@@ -157,21 +160,11 @@ class Collector:
         readings, sealing = await _sealed(
             stack, data_dir / CHUNKS_NAME, ledger=ledger, served=served, projection=projection, live=live
         )
-        tracker = ReceiptTracker(host=config.broker.host_id, ledger_id=ledger.id)
-        own = await asyncio.to_thread(restore, tracker, ledger=ledger, projection=projection)
-        sorter = SequencedSorter(own, is_refused=tracker.is_refused)
-        session = HostSession(
-            broker=config.broker.broker(),
-            host_id=config.broker.host_id,
-            groups=config.broker.groups,
-            ledger=ledger,
-            tracker=tracker,
-            live=live,
-            clocks=Clocks(now_ns=self._now_ns, monotonic_s=time.monotonic, draw=random.random),
-            reorder_s=config.broker.reorder_timeout_ms / 1000,
-            taken=sorter.taken,
+        sorter, session = await self._receiving(ledger, projection, live)
+        alarming, alarms = await self._alarming(stack, ledger, journal, projection, live)
+        follow = Follow(
+            projector, live=live, on_progress=lambda one: _projected(one, session, sealing, alarming)
         )
-        follow = Follow(projector, live=live, on_progress=lambda one: _projected(one, session, sealing))
         committer = Committer(
             ledger=ledger,
             cache=cache,
@@ -182,9 +175,9 @@ class Collector:
             brake=Brake(ledger=ledger, live=live, shown=lambda: follow.cursor),
         )
         session.attach(committer)
-        retention = self._retention(ledger, projection, cache, journal, sealing, live)
+        retention = self._retention(ledger, projection, cache, journal, sealing, live, alarming)
         archiving = self._archiving(ledger, sealing, live, retention)
-        tasks = {"archive": archiving.run, "seal": sealing.run, "project": follow.run}
+        tasks = {"archive": archiving.run, "seal": sealing.run, "project": follow.run, "alarms": alarming.run}
         for name, work in (tasks | {"commit": committer.run, "session": session.run}).items():
             task = asyncio.create_task(work(stop), name=name)
             task.add_done_callback(lambda done: _failed(done, stop))
@@ -199,11 +192,55 @@ class Collector:
             readings=readings,
             journal=journal,
             follower=follow,
+            alarms=alarms,
+            alarming=alarming,
             live=live,
             now_ns=self._now_ns,
             position=lambda: _position(ledger, journal, follow),
             position_at=lambda known_ns: _position_at(known_ns, ledger, journal, follow),
         )
+
+    async def _receiving(
+        self, ledger: Ledger, projection: Projection, live: LiveBoard
+    ) -> tuple[SequencedSorter, HostSession]:
+        """What hears nodes, and what puts their messages in order."""
+        tracker = ReceiptTracker(host=self.config.broker.host_id, ledger_id=ledger.id)
+        own = await asyncio.to_thread(restore, tracker, ledger=ledger, projection=projection)
+        sorter = SequencedSorter(own, is_refused=tracker.is_refused)
+        session = HostSession(
+            broker=self.config.broker.broker(),
+            host_id=self.config.broker.host_id,
+            groups=self.config.broker.groups,
+            ledger=ledger,
+            tracker=tracker,
+            live=live,
+            clocks=Clocks(now_ns=self._now_ns, monotonic_s=time.monotonic, draw=random.random),
+            reorder_s=self.config.broker.reorder_timeout_ms / 1000,
+            taken=sorter.taken,
+        )
+        return sorter, session
+
+    async def _alarming(
+        self,
+        stack: contextlib.AsyncExitStack,
+        ledger: Ledger,
+        journal: Journal,
+        projection: Projection,
+        live: LiveBoard,
+    ) -> tuple[Alarming, AlarmReading]:
+        """What steps alarms, and what they are read from."""
+        path = self.config.collector.data_dir / ALARMS_NAME
+        silent_until_ns = self._now_ns() if ledger.last_id() else 0
+
+        def opened() -> Stepper:
+            file = AlarmFile(path, ledger=ledger.id, silent_until_ns=silent_until_ns)
+            return Stepper(file, ledger=ledger, journal=journal, projection=projection)
+
+        stepper = await asyncio.to_thread(opened)
+        alarms = AlarmReading(path)
+        stack.callback(alarms.close)
+        alarming = Alarming(stepper, journal=journal, projection=projection, live=live, now_ns=self._now_ns)
+        return alarming, alarms
 
     def _retention(  # noqa: PLR0917 - one part of `_build`
         self,
@@ -213,6 +250,7 @@ class Collector:
         journal: Journal,
         sealing: Sealing,
         live: LiveBoard,
+        alarming: Alarming,
     ) -> Retention:
         loop = asyncio.get_running_loop()
         return Retention(
@@ -226,6 +264,7 @@ class Collector:
                 facts=_facts(journal, projection),
                 passed=lambda: {
                     "sealing": sealing.cursor,
+                    "alarms": alarming.cursor,
                     **{f"sink {one.id}": live.sinks[one.id].cursor for one in self.config.sink},
                 },
                 removed=partial(loop.call_soon_threadsafe, sealing.wake),
@@ -377,9 +416,10 @@ def _tell_lost_end(journal: Journal, ledger: Ledger, now_ns: int) -> None:
     journal.remember_end()
 
 
-def _projected(progress: Progress, session: HostSession, sealing: Sealing) -> None:
+def _projected(progress: Progress, session: HostSession, sealing: Sealing, alarming: Alarming) -> None:
     session.projected(progress)
     sealing.wake()
+    alarming.wake()
 
 
 def _committed(batch: Batch, session: HostSession, follow: Follow) -> None:

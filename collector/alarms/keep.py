@@ -47,6 +47,12 @@ def _text_of(board: Board, key: str) -> str:
             return _ALARM.dump_json(board.alarms[key]).decode()
 
 
+def alarm_of_text(text: str) -> Alarm | Retro:
+    """One alarm or finding as it was kept."""
+    body: Any = json.loads(text)
+    return _RETRO.validate_python(body[RETRO_KEY]) if RETRO_KEY in body else _ALARM.validate_python(body)
+
+
 def board_of(kept: Mapping[str, str]) -> Board:
     """The board that was kept. ValueError when a part is not what this release can read."""
     board = Board()

@@ -24,7 +24,7 @@ from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
-from collector.api.quality import certificates, expectations, handling, manifest, readiness, retention
+from collector.api.quality import alarms, certificates, expectations, handling, manifest, readiness, retention
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -40,8 +40,6 @@ PAGE: Final = {
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
 NOT_BUILT: Final = (
-    ("alarms", "/alarms"),
-    ("alarm commands", "/alarms/{rest:path}"),
     ("findings", "/findings"),
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
@@ -77,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
     for part in (
         _not_built(),
         custody,
+        alarms,
         readiness,
         retention,
         handling,

@@ -42,6 +42,8 @@ _RIGHTS: Final[tuple[tuple[re.Pattern[str], Right], ...]] = (
     (re.compile(r"/api/v1/batches/.+/signatures", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/exceptions/.+/(resolution|reopening)", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/holds/.+/release", re.DOTALL), Right.CONFIRM),
+    (re.compile(r"/api/v1/alarms/.+/(out-of-service|return)", re.DOTALL), Right.CONFIRM),
+    (re.compile(r"/api/v1/alarms/.+/suppress", re.DOTALL), Right.ADMINISTER),  # a logic rule, no operator
     (re.compile(r"/api/v1/session/password"), Right.READ),
     (re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL), Right.ADMINISTER),
 )

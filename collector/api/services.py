@@ -12,6 +12,7 @@ from typing import Protocol
 
 from collector.config import CollectorConfig
 from collector.registry.journal import Journal
+from collector.store.alarms.file import AlarmReading
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection
@@ -43,6 +44,14 @@ class Follower(Protocol):
         ...
 
 
+class Effect(Protocol):
+    """How far alarms have followed decisions, and a way to await it."""
+
+    async def reached(self, *, journal: int, timeout_s: float = 10.0) -> None:
+        """Returns when a row of the journal has taken effect; raises TimeoutError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything a router may ask. Store calls block: run them in a thread."""
@@ -53,6 +62,8 @@ class Services:
     readings: ReadingStore
     journal: Journal
     follower: Follower
+    alarms: AlarmReading
+    alarming: Effect
     live: LiveBoard
     now_ns: Callable[[], int]
     position: Callable[[], Awaitable[Position]]
@@ -64,7 +75,7 @@ class Services:
 def ready_faults(services: Services) -> list[str]:
     """Why the collector is not ready, empty when it is."""
     live = services.live
-    faults = [live.ledger_fault, live.projection_fault]
+    faults = [live.ledger_fault, live.projection_fault, live.alarm_fault]
     if not live.broker_connected:
         faults.append(f"no broker: {live.broker_fault or 'connecting'}")
     return [fault for fault in faults if fault]

@@ -308,11 +308,8 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
             things[row.subject] = thing
             history.setdefault(row.subject, []).append(thing)
         elif row.kind == RowKind.RULE:
-            body = {key: value for key, value in row.body.items() if key not in ("id", "version")}
-            version = int(row.body["version"])
-            rules.setdefault(row.subject, {})[version] = RuleVersion(
-                row.subject, version, body, row.known_at_ns, row.actor, row.id
-            )
+            rule = rule_of_row(row)
+            rules.setdefault(row.subject, {})[rule.version] = rule
         elif row.kind == RowKind.LINK:
             links[row.subject] = link_of_row(row)
         elif row.kind in _AMENDING:
@@ -345,6 +342,12 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         certificates=certificates_of(known_rows),
         expectations=expectations_of(known_rows),
     )
+
+
+def rule_of_row(row: JournalRow) -> RuleVersion:
+    """The version that a row of kind `rule` registers."""
+    body = {key: value for key, value in row.body.items() if key not in ("id", "version")}
+    return RuleVersion(row.subject, int(row.body["version"]), body, row.known_at_ns, row.actor, row.id)
 
 
 def _thing(row: JournalRow) -> Thing:

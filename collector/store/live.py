@@ -95,6 +95,8 @@ class LiveBoard:
     """Why payloads cannot be archived; what is archived already is not concerned."""
     retention_held: tuple[HeldBack, ...] = ()
     """Archive files that are old enough to lose their readings, and why they do not."""
+    alarm_fault: str = ""
+    """Why alarms are not stepped, empty while they are."""
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     """By name, in the order of the configuration."""
     seal_fault: str = ""

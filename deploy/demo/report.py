@@ -13,7 +13,7 @@ from typing import Any, Final
 from deploy.demo.ask import Ask, Document
 from gateway.outbox.model import OutboxStatus
 
-NOT_BUILT: Final = ("alarms", "records")
+NOT_BUILT: Final = ("records",)
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ async def build(
         "drain_s": measured.drain_s,
         "outages": measured.outages,
         "excursions": await ask.items("excursions"),
-        "alarms": None,
+        "alarms": [one for one in await ask.items("alarms") if one["activations"]],
         "exceptions": await ask.items("exceptions"),
         "batches": [await _batch(ask, batch) for batch in await ask.items("batches")],
         "records": None,

@@ -92,7 +92,7 @@ async def test_rights_come_before_body_and_id(api: Api) -> None:
     is_problem(await operator.get("/tokens"), 403)
     is_problem(await operator.post("/links", **bad), 422)  # type: ignore[arg-type]
     is_problem(await operator.post("/links/none/correction", json={"to": None, "reason": "x"}), 404)
-    assert "is not built yet" in str(is_problem(await viewer.get("/alarms"), 501)["detail"])
+    assert "is not built yet" in str(is_problem(await viewer.get("/audit"), 501)["detail"])
     is_problem(await viewer.get("/nothing"), 404)
     is_problem(await operator.put("/links"), 405)
 

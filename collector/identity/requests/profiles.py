@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from collector.identity.ids import Kind, qualified
-from collector.identity.requests.base import Request
+from collector.identity.requests.base import TEXT_MAX, Request
 from collector.identity.requests.things import ThingRequest
 
 Crossing = Literal["linear", "locf", "conservative"]
@@ -84,6 +84,21 @@ class ProductProfileRequest(ThingRequest):
         return name
 
 
+class RuleAlarm(Request):
+    """What a limit's alarm means to whoever is told; delays are those of the rule unless given here."""
+
+    priority: Literal["critical", "high", "medium", "low"] = "medium"
+    consequence: str | None = Field(default=None, max_length=TEXT_MAX)
+    response: str | None = Field(default=None, max_length=TEXT_MAX)
+    respond_within_s: float | None = Field(default=None, gt=0)
+    on_delay_s: float | None = Field(default=None, ge=0)
+    off_delay_s: float | None = Field(default=None, ge=0)
+    deadband: float | None = Field(default=None, ge=0)
+    latched: bool = False
+    shelve_max_s: float | None = Field(default=None, gt=0)
+    position: str | None = Field(default=None, min_length=1, max_length=200)
+
+
 class RuleRequest(Request):
     """One version of a limit; without a version, the next one (or the latest, when nothing changes)."""
 
@@ -98,6 +113,7 @@ class RuleRequest(Request):
     clear_delay_s: float = Field(default=0.0, ge=0)
     crossing: Crossing = "conservative"
     uncertainty: float | None = Field(default=None, ge=0)
+    alarm: RuleAlarm | None = None
 
     @field_validator("point")
     @classmethod

@@ -7,7 +7,7 @@ reads leaves it out by its entry. Must not know who follows. Blocking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -62,12 +62,24 @@ class Resolver:
         ids = [entry.id for entry in self._entries(after=after, upto=upto)]
         return self._resolved(ids, after=after, upto=upto)
 
-    def parts(self, *, after: int, upto: int, readings_max: int = READINGS_AT_ONCE) -> Iterator[Rows]:
-        """The same in parts of about `readings_max` at most: bounded memory whatever a birth brings."""
+    def parts(
+        self,
+        *,
+        after: int,
+        upto: int,
+        readings_max: int = READINGS_AT_ONCE,
+        devices: Collection[tuple[str, str, str]] | None = None,
+    ) -> Iterator[Rows]:
+        """The same in parts of about `readings_max` at most: bounded memory whatever a birth brings.
+
+        With `devices`, (group, node, device), only what these sent.
+        """
         self._bindings.follow()
         ids: list[int] = []
         held = 0
         for entry in self._entries(after=after, upto=upto):
+            if devices is not None and (entry.group, entry.node, entry.device) not in devices:
+                continue
             if ids and held + entry.n > readings_max:
                 yield self._resolved(ids, after=after, upto=upto)
                 ids, held = [], 0

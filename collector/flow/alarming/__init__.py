@@ -1,0 +1,1 @@
+"""Alarms running: what follows ledger and journal in known order and steps the board."""
