@@ -28,9 +28,9 @@ sparkplug: $(READY)
 	@deploy/bootstrap.sh apt mosquitto
 	@$(BIN)/python -m tests.sparkplug.table
 
-# Foreign Sparkplug peers (npm sparkplug-client, pysparkplug) against our ends; part of make test too.
+# Foreign peers (npm sparkplug-client, pysparkplug, libmodbus, pymodbus) against our ends; part of make test too.
 interop: $(READY) $(PEERS)
-	@deploy/bootstrap.sh apt mosquitto
+	@deploy/bootstrap.sh apt mosquitto mbpoll
 	$(BIN)/pytest tests/interop $(ARGS)
 
 peers: $(PEERS)
