@@ -10,18 +10,20 @@ const WORDS = {
   late_scan: "Late scan", gap: "Gap", fork: "Fork", overlap: "Overlap", conflict: "Conflict",
   unassigned: "Unassigned readings", unassigned_readings: "Unassigned readings",
   unknown_identity: "Unknown identity", no_sensor: "No sensor", coi_mix: "HARD STOP: chains of identity mixed",
+  calibration_oot: "Instrument found out of tolerance", cal_expired: "Calibration expired", custody_unknown: "Nobody known to have it",
+  clocks_disagree: "Received before given", overdue: "Hard time missed", wrong_place: "In the wrong place", due_soon: "Due soon, not there",
   unplaced: "Nowhere recorded", old_label: "Old label scanned", unreadable_label: "Unreadable label",
 };
 const UNITS = { Cel: "°C", "[pH]": "pH", "/min": "rpm", 1: "" };
 
 const $ = (id) => document.getElementById(id);
-const state = {
+export const state = {
   zone: "UTC", skew: 0, points: [], rules: [], batches: [], heard: 0,
   rights: [], point: null, range: 8.64e7, window: null, batch: null, timer: 0,
 };
 
 // ---------------------------------------------------------------- small tools
-function el(tag, attributes = {}, ...children) {
+export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "on") for (const [event, act] of Object.entries(value)) node.addEventListener(event, act);
@@ -40,7 +42,7 @@ function svg(tag, attributes = {}, text = null) {
 const unit = (code) => (code in UNITS ? UNITS[code] : code || "");
 const now = () => Date.now() + state.skew;
 const formats = {};
-function when(time, style = "full") {
+export function when(time, style = "full") {
   // Always year-month-day order, so that no reader takes the day for the month.
   formats[state.zone] ??= new Intl.DateTimeFormat("sv-SE", {
     year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
@@ -49,26 +51,26 @@ function when(time, style = "full") {
   const text = formats[state.zone].format(new Date(time));
   return { full: text, short: text.slice(5, 16), hour: text.slice(11, 16), day: text.slice(5, 10) }[style];
 }
-function span(seconds) {
+export function span(seconds) {
   if (seconds < 0 || !Number.isFinite(seconds)) return "–";
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${(seconds / 3600).toFixed(1)} h`;
   return `${(seconds / 86400).toFixed(1)} d`;
 }
-function shown(value) {
+export function shown(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "number") return Number.isInteger(value) ? String(value) : value.toPrecision(5).replace(/\.?0+$/, "");
   return String(value);
 }
-async function ask(path, options = {}) {
+export async function ask(path, options = {}) {
   const answer = await fetch(API + path, { credentials: "same-origin", ...options });
   if (answer.status === 401) throw Object.assign(new Error("sign in"), { signIn: true });
   const body = answer.status === 204 ? null : await answer.json();
   if (!answer.ok) throw new Error(body?.detail || body?.title || `the collector answered ${answer.status}`);
   return body;
 }
-const send = (path, body, method = "POST") =>
+export const send = (path, body, method = "POST") =>
   ask(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 // ---------------------------------------------------------------- address of what is shown
@@ -285,15 +287,16 @@ function drawBatches() {
   }, batch.number)));
   if (!state.batches.length) $("batch").replaceChildren(el("p", { class: "none" }, "No batch is registered yet."));
 }
-async function loadBatch() {
+export async function loadBatch() {
   if (!state.batch) return;
   const path = `/batches/${encodeURIComponent(state.batch)}`;
   const [history, gate] = await Promise.all([ask(`${path}/history`), ask(`${path}/readiness?for=release`)]);
   if (history.batch && history.batch.id !== state.batch) return;
   drawBatch(history, gate);
+  document.dispatchEvent(new CustomEvent("batch", { detail: history }));
 }
 // What a person decides is sent with their reason; the collector checks who may, and that two did.
-function act(label, path, extra = {}) {
+export function act(label, path, extra = {}) {
   return el("button", { type: "button", on: { click: async () => {
     const reason = window.prompt(`${label}: why?`);
     if (!reason) return;
@@ -349,19 +352,20 @@ function drawBatch(history, gate) {
       mark(WORDS[item.kind] || item.kind.replaceAll("_", " ")), item.subject, item.suggested || "–", whole(when(item.opened, "short")),
       item.due ? whole(when(item.due, "short")) : "–", ...(sign ? [acts(item)] : [])]), "Nothing is open."),
     drawGate(gate),
-    el("h3", {}, "Excursions"), table(["Point", "Limit", "From", "To", "Duration", "Peak"], excursions.map((item) => [
-      item.point.split("/").slice(2).join("/"), mark(`${item.side} ${item.rule.replace("rule:", "")}`), whole(when(item.from, "short")),
-      item.to ? whole(when(item.to, "short")) : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`]), "None found by the rules in force."),
+    el("h3", {}, "Excursions"), table(["Point", "Limit", "From", "To", "Duration", "Peak", "Who had it"], excursions.map((item) => [
+      item.point.split("/").slice(2).join("/"), item.decides ? mark(`${item.side} ${item.rule.replace("rule:", "")}`) : `${item.side} ${item.rule.replace("rule:", "")} · air probe, the product probe decides`, whole(when(item.from, "short")),
+      item.to ? whole(when(item.to, "short")) : "open", `${span(item.seconds)} (${item.policy})`, `${shown(item.peak)} ${unit(item.unit)}`,
+      item.custodians.map((one) => `${one.holder || one.state} ${span(one.seconds)}`).join(", ") || "–"]), "None found by the rules in force."),
     ...history.budgets.map((one) => el("p", { class: "note" },
       `Budget ${one.id}: ${span(one.drawn_s)} drawn of ${span(one.max_total_s)}${one.kept ? "" : ` ▲ ${one.faults.join("; ")}`}`)),
     el("p", { class: "note" }, history.not_built?.length ? `Not built yet: ${history.not_built.join(", ")}.` : ""));
   for (const one of $("batch").querySelectorAll("details")) one.open = kept.includes(one.dataset.name);
 }
 const entry = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
-const whole = (text) => el("span", { class: "word" }, text);
+export const whole = (text) => el("span", { class: "word" }, text);
 // Rounded down: 100 % is said only of all.
 const share = (part, whole) => `${(Math.floor((10000 * part) / whole) / 100).toFixed(2)} %`;
-const mark = (text) => el("span", { class: "mark bad" }, `▲ ${text}`);
+export const mark = (text) => el("span", { class: "mark bad" }, `▲ ${text}`);
 function lanes(legs, excursions, known) {
   if (!legs.length) return el("p", { class: "none" }, "No scan or link has placed this batch anywhere yet.");
   const end = (leg) => Date.parse(leg.to || known || new Date(now()).toISOString());
@@ -396,7 +400,7 @@ function sum(points) {
   for (const point of points) for (const key of ["slots", ...STATES]) out[key] = (out[key] || 0) + (point[key] || 0);
   return out;
 }
-function table(heads, rows, none) {
+export function table(heads, rows, none) {
   if (!rows.length) return el("p", { class: "none" }, none);
   return el("div", { class: "table" }, el("table", { class: "stack" },
     el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
@@ -428,7 +432,7 @@ async function refresh(all) {
   drawBatches();
   await Promise.all([state.window ? null : loadTrend(), loadBatch()]);
 }
-function trouble(problem) {
+export function trouble(problem) {
   if (problem.signIn) { showSignIn(); return; }
   if (Date.now() - state.heard > STALE_AFTER_MS || problem instanceof TypeError) {
     const since = state.heard ? `since ${when(state.heard + state.skew)}` : "yet";
