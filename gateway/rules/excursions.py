@@ -98,6 +98,20 @@ class LimitRun:
         last = self._sides[0].last()
         return last if self.calm and last is not None else None
 
+    def last(self) -> Resting | None:
+        """The last sample seen."""
+        return self._sides[0].last()
+
+    def remember(self) -> tuple[tuple[float, ...], ...]:
+        """All that it remembers, in order of `rule.sides()`: what `recall` takes."""
+        return tuple(tuple(side.state.tolist()) for side in self._sides)
+
+    def recall(self, sides: Sequence[Sequence[float]], last_ms: float) -> None:
+        """Go on where `remember` was asked, after a last sample at this time."""
+        for side, values in zip(self._sides, sides, strict=True):
+            side.state[:] = values
+        self._period = int(np.searchsorted(self._since, last_ms, side="right"))
+
     def rest(self, at: Resting) -> None:
         """Go on from there, whatever was before."""
         for side in self._sides:

@@ -58,6 +58,8 @@ class SideWatch:
         self._sign = 1.0 if side is Side.HIGH else -1.0
         self._parameters = _parameters(rule, self._sign * limit, period_ms)
         self.state = kernel.fresh_state()
+        self._rows = np.empty((0, kernel.ROW_SIZE))
+        """Room for what one pass reports; kept, for a pass follows the other."""
 
     def feed(
         self,
@@ -68,7 +70,9 @@ class SideWatch:
     ) -> list[Transition]:
         """Transitions of these samples; `samples` is how many the whole run will bring."""
         value = value if self._sign > 0 else -value
-        rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
+        if len(self._rows) < kernel.ROWS_PER_SAMPLE * len(time_ms):
+            self._rows = np.empty((kernel.ROWS_PER_SAMPLE * len(time_ms), kernel.ROW_SIZE))
+        rows = self._rows
         count = step_for(samples)(self.state, self._parameters, time_ms, value, usable, rows)
         return [Transition(Change(int(row[kernel.ROW_CHANGE])), self._excursion(row)) for row in rows[:count]]
 

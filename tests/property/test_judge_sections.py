@@ -52,7 +52,9 @@ def parts_of(draw: random.Random, samples: Samples, longest: int) -> list[Part]:
         if draw.random() < 0.9:
             low, high = (float(good.min()), float(good.max())) if len(good) else (np.inf, -np.inf)
             wide = draw.choice([0.0, 0.0, 0.5])
-            extremes = Extremes(low - wide, high + wide, sure=bool(len(good)) and draw.random() < 0.8)
+            sure = bool(len(good)) and draw.random() < 0.8
+            span = (int(held.time_ms[0]), int(held.time_ms[-1]))
+            extremes = Extremes(low - wide, high + wide, sure, *span)
         out.append(Part(held, extremes))
         at = end
     return out
@@ -118,7 +120,7 @@ def test_what_stays_inside_is_not_asked_for_its_samples() -> None:
     parts = [
         Part(
             samples.between(T0_MS + at * 1000, T0_MS + (at + 10) * 1000),
-            Extremes(5.0, 9.0 if at == 250 else 5.0, sure=True),
+            Extremes(5.0, 9.0 if at == 250 else 5.0, True, T0_MS + at * 1000, T0_MS + at * 1000 + 9999),
         )
         for at in range(0, 400, 10)
     ]

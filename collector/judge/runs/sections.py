@@ -41,11 +41,15 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """Every usable number of a section lies in [low, high]; `sure` when there is at least one."""
+    """Every usable number of a section lies in [low, high] and every reading in [first, last] (UTC ms);
+    `sure` when there is at least one usable number.
+    """
 
     low: float
     high: float
     sure: bool
+    first_ms: int
+    last_ms: int
 
 
 class Section(Protocol):

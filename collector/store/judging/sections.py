@@ -71,7 +71,7 @@ class SectionReading:
                 yield from self._mixed(point, start, end, upto)
             else:
                 extremes = _extremes(group.figures, group.piece, start, end)
-                yield _Piece(source, group.piece, start, end, extremes)
+                yield _Piece(source, group.piece, start, end, extremes, tied=not group.figures)
 
     def pieces(self, point: PointName, *, low_ms: int, high_ms: int) -> Sequence[bytes]:
         """The bytes of every piece in [low, high)."""
@@ -117,11 +117,12 @@ def _extremes(figures: bytes, place: Place, start_ms: int, end_ms: int) -> Extre
     blocks = np.frombuffer(figures, FIGURES)
     blocks = blocks[blocks["good"] > 0]
     if not len(blocks):
-        return Extremes(np.inf, -np.inf, sure=False)
+        return Extremes(np.inf, -np.inf, sure=False, first_ms=start_ms, last_ms=end_ms - 1)
     low, high = float(blocks["low"].min()), float(blocks["high"].max())
     if not np.isfinite(low) or not np.isfinite(high):
         return None
-    return Extremes(low, high, sure=start_ms <= place.t_min and place.t_max < end_ms)
+    sure = start_ms <= place.t_min and place.t_max < end_ms
+    return Extremes(low, high, sure=sure, first_ms=start_ms, last_ms=end_ms - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +147,13 @@ class _Source:
     held: dict[int, bytes] = field(default_factory=dict)
     at: int = 0
 
-    def samples(self, place: Place) -> Samples:
-        """All samples of a piece."""
+    def samples(self, place: Place, *, tied: bool) -> Samples:
+        """All samples of a piece; `tied`: it may have two readings at one time."""
         try:
             data = self._data(place.id)
             if data is not None:
                 found = Samples(*unpack_samples(data))
-                if not (found.time_ms[1:] == found.time_ms[:-1]).any():
+                if not tied or not (found.time_ms[1:] == found.time_ms[:-1]).any():
                     return found
         except DAMAGE:  # as below; the store of readings finds the damage too and says so
             pass
@@ -180,13 +181,14 @@ class _Piece:
     start_ms: int
     end_ms: int
     extremes: Extremes | None
+    tied: bool
 
     @property
     def n(self) -> int:
         return self.place.n
 
     def samples(self) -> Samples:
-        return self.source.samples(self.place).between(self.start_ms, self.end_ms)
+        return self.source.samples(self.place, tied=self.tied).between(self.start_ms, self.end_ms)
 
 
 @dataclass(frozen=True, slots=True)
