@@ -442,6 +442,9 @@ def bench(
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Where its files are made and removed.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of public data sets, for `detect`; or TELOMERE_BENCH_DATA.")
+    ] = None,
     docs: Annotated[Path | None, typer.Option(help="Write the table into this page.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -459,6 +462,7 @@ def bench(
         peers=peers,
         docs=docs,
         folder=folder,
+        data=data,
         json=as_json,
     )
     raise typer.Exit(code)

@@ -15,6 +15,7 @@ NAMES: Final = {
     "store": "what the store sustains, takes and answers, with InfluxDB and VictoriaMetrics in the same run",
     "commit": "readings received and receipted a second, the collector killed once half-way",
     "judge": "batches judged again after a change of rule, with DuckDB in the same run",
+    "detect": "detectors against NAB, UCR, IndPenSim, SKAB, Tennessee Eastman, injected faults, and peers",
     "drain": "a great outbox drains: memory, lateness of live readings, rate",
 }
 
@@ -38,14 +39,15 @@ def run(
     quick: bool,
     peers: bool,
     folder: Path | None,
+    data: Path | None,
     docs: Path | None,
     json: bool,
 ) -> int:
     """One measurement in a folder of its own, removed in the end."""
     if name not in NAMES:
         raise CommandError(f"no measurement is called {name!r}", hint=f"there are: {', '.join(NAMES)}")
-    given: dict[str, Any] = {"seconds": seconds, "readings": readings, "outboxes": outboxes}
-    if name in {"store", "judge"} and not peers:
+    given: dict[str, Any] = {"seconds": seconds, "readings": readings, "outboxes": outboxes, "data": data}
+    if name in {"store", "judge", "detect"} and not peers:
         given["peers"] = False
     chosen = {key: value for key, value in given.items() if value is not None}
     with tempfile.TemporaryDirectory(prefix="telomere-bench-", dir=folder) as made:
@@ -67,6 +69,11 @@ async def _measure(name: str, folder: Path, chosen: dict[str, Any], *, quick: bo
 
             options_judge = _options(judge.Options, chosen, quick=quick)
             return await asyncio.to_thread(judge.measure, folder, options_judge)
+        case "detect":
+            from deploy.bench.detect import measure as detect
+
+            options_detect = _options(detect.Options, chosen, quick=quick)
+            return await asyncio.to_thread(detect.measure, options_detect)
         case "commit":
             options = _options(commit.Options, chosen, quick=quick)
             return await commit.Commit(folder, options).measure()
@@ -98,6 +105,10 @@ def _options(kind: type[Chosen], chosen: dict[str, Any], *, quick: bool) -> Chos
 def _text(document: dict[str, Any]) -> str:
     from deploy.bench import store
 
+    if "configuration" in document:
+        from deploy.bench.detect import measure as detect
+
+        return detect.table(document)
     if "aims" in document:
         return store.table(document)
     return "\n".join(

@@ -48,11 +48,13 @@ def measure(batches: Batches, chosen: Mapping[str, Any], say: Callable[[str], No
             rows = {name: read(batch, name, tag, about, seed) for name, batch in batches.items()}
             for name in good:
                 others = [rows[other] for other in good if other != name]
-                if _crossings(rows[name], others, chosen, how).size:
+                if _crossings(rows[name], others, about["margin"], chosen["usual"], how).size:
                     false.add((name, seed))
             for name in batches:
                 if name.endswith(FAULTS[tag]):
-                    at = _crossings(rows[name], [rows[one] for one in good], chosen, how)
+                    at = _crossings(
+                        rows[name], [rows[one] for one in good], about["margin"], chosen["usual"], how
+                    )
                     before += int((at < about["drift_rows"][0]).sum())
                     found.append(drifted(int(at[0]), about) if at.size else None)
         known = [one for one in found if one is not None]
@@ -68,8 +70,8 @@ def measure(batches: Batches, chosen: Mapping[str, Any], say: Callable[[str], No
 
 
 def _crossings(
-    rows: Floats, others: list[Floats], chosen: Mapping[str, Any], how: Mapping[str, int]
+    rows: Floats, others: list[Floats], margin: float, usual: float, how: Mapping[str, int]
 ) -> NDArray[np.int64]:
-    learned = golden.learn(others, margin=chosen["margin"], usual=chosen["usual"], **how)
+    learned = golden.learn(others, margin=margin, usual=usual, **how)
     drawn = golden.chart(rows, learned, **how)
     return np.flatnonzero(np.abs(np.nan_to_num(drawn)) > learned.limit)

@@ -125,3 +125,45 @@ def skab(root: Path) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
             rows = np.genfromtxt(path, delimiter=";", skip_header=1)[:, 1:]
             out[f"{path.parent.name}/{path.stem}"] = (rows[:, :8], rows[:, 8] > 0)
     return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One column of a real log: UTC ms ascending, values with NaN where none came."""
+
+    name: str
+    unit: str
+    time_ms: NDArray[np.int64]
+    values: Floats
+
+
+def logs(root: Path) -> list[Log]:
+    """The temperatures of the bioreactor's runs, and the freezer's."""
+    out = []
+    for path in sorted((root / "bioreactor_livingphysics").glob("*.csv.gz")):
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        seconds = np.array([_number(row["time"]) for row in rows])
+        start = dt.datetime.strptime(path.name[:15], "%Y%m%d_%H%M%S").replace(tzinfo=dt.UTC)
+        times = (int(start.timestamp() * 1000) + 1000 * seconds).astype(np.int64)
+        kept = np.r_[True, np.diff(times) > 0]
+        for column in rows[0]:
+            if column.endswith("_temp"):
+                values = np.array([_number(row[column]) for row in rows])
+                name = f"{path.name[:8]}/{column}"
+                out.append(Log(name=name, unit="Cel", time_ms=times[kept], values=values[kept]))
+    for path in sorted((root / "freezer_celsi").glob("*.csv.gz")):
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        times = np.array([int(row["LinuxTime"]) * 1000 for row in rows], np.int64)
+        values = np.array([_number(row["Temperature"]) for row in rows])
+        order = np.unique(times, return_index=True)[1]
+        out.append(Log(name="freezer/temperature", unit="Cel", time_ms=times[order], values=values[order]))
+    return out
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

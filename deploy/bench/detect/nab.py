@@ -48,7 +48,9 @@ def sigmoid(place: float) -> float:
     return -1.0 if place > 3.0 else 2.0 / (1.0 + math.exp(5.0 * place)) - 1.0
 
 
-def gains(rows: int, windows: Sequence[tuple[int, int]], profile: Profile) -> tuple[Floats, NDArray[np.int64]]:
+def gains(
+    rows: int, windows: Sequence[tuple[int, int]], profile: Profile
+) -> tuple[Floats, NDArray[np.int64]]:
     """What a flag at each row is worth, and the window it lies in (-1: none, -2: not scored)."""
     worth = np.full(rows, -profile.false)
     window = np.full(rows, -1, np.int64)
@@ -180,7 +182,9 @@ def split_scores(scores: Mapping[str, Floats], series: Sequence[Series], splits:
     return np.array(out)
 
 
-def measure(series: Sequence[Series], chosen: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    series: Sequence[Series], chosen: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Figures of NAB."""
     answers(series[:1], chosen)
     scores, us_a_row, size = answers(series, chosen)

@@ -75,7 +75,7 @@ def tennessee(files: Mapping[str, Floats], chosen: Mapping[str, Any]) -> dict[st
 
 
 def skab(files: Mapping[str, tuple[Floats, Flags]], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Share of anomalous rows found at each rate of false alarms over all files, ours and the classical pair."""
+    """Share of anomalous rows found at each rate over all files, ours and the classical pair."""
     out: dict[str, Any] = {}
     for label, given in _both(chosen):
         scores, marks = [], []

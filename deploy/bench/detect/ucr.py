@@ -6,6 +6,7 @@ asks that a place be strange at every scale. Answers are made in order of time a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def profile(values: Floats, piece: int) -> Floats:
     left_profile.kernel()(
         values, piece, piece, *(getattr(state, name) for name in left_profile.NAMES), scores
     )
-    return scores / np.sqrt(2.0 * piece)
+    return scores / math.sqrt(2.0 * piece)
 
 
 def fused(profiles: Mapping[int, Floats], training: int) -> Floats:
@@ -52,7 +53,9 @@ def located(scores: Floats, training: int, piece: float) -> int:
     return training + int(np.nanargmax(scores[training:])) - int(piece) // 2
 
 
-def measure(files: Sequence[Discord], chosen: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    files: Sequence[Discord], chosen: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Figures of the archive."""
     pieces = [int(piece) for piece in chosen["pieces"]]
     plain, ours, rows = 0, 0, []

@@ -159,7 +159,7 @@ def _centre(batches: Sequence[Floats], usual: float, smooth: int, settle: int) -
 
 def _calm(companions: Floats, bounds: Floats, settle: int) -> Flags:
     """Rows before which all companions have worked as usual for `settle` rows."""
-    restless = ~(companions <= bounds).all(axis=1)
+    restless = np.asarray(~(companions <= bounds).all(axis=1), np.bool_)
     recent = np.convolve(restless, np.ones(settle + 1))[: len(restless)]
     return np.asarray(recent < 0.5, np.bool_)
 
