@@ -24,7 +24,16 @@ from collector.api.doors import imports
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
-from collector.api.quality import alarms, certificates, expectations, handling, manifest, readiness, retention
+from collector.api.quality import (
+    alarms,
+    certificates,
+    expectations,
+    findings,
+    handling,
+    manifest,
+    readiness,
+    retention,
+)
 from collector.api.services import Services
 from collector.registry.commands import Registry
 
@@ -35,13 +44,13 @@ TOKEN_VARIABLE: Final = "TELOMERE_SERVICE_TOKEN"  # noqa: S105 - a variable's na
 PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/findings.js": ("findings.js", "text/javascript; charset=utf-8"),
     "/inbox.js": ("inbox.js", "text/javascript; charset=utf-8"),
     "/custody.js": ("custody.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
 NOT_BUILT: Final = (
-    ("findings", "/findings"),
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
     ("signing", "/batches/{rest:path}/signatures"),
@@ -83,6 +92,7 @@ def create_app(services: Services) -> FastAPI:
         certificates,
         expectations,
         manifest,
+        findings,
         judged,
         readings,
         points,

@@ -17,7 +17,16 @@ from collector.judge.findings.clocks import ClockSeen
 from collector.store.database import Readers, Row
 from collector.store.ledger import Entry, Ledger
 from collector.store.schema import GONE
-from gateway.contract.events import ClockStep, Loss, OutboxFilling, RolledBack, UnknownEvent, parse_event
+from gateway.contract.events import (
+    ClockStep,
+    Detection,
+    LimitFinding,
+    Loss,
+    OutboxFilling,
+    RolledBack,
+    UnknownEvent,
+    parse_event,
+)
 from gateway.contract.reading import PointName
 from gateway.contract.receipts import ranges_of
 from gateway.contract.segment import Clock
@@ -28,6 +37,8 @@ EVERY_POINT: Final = "*"
 """In place of a point: the absence is the whole node's."""
 SHOWN_MAX: Final = 1_000
 """Incidents of one kind in an answer, the newest: more of one kind are one fault seen often."""
+NOTICED_MAX: Final = 2_000
+"""Findings of gateways in an answer, the newest: they are advice, each stays in the ledger."""
 LISTED_MAX: Final = 20
 """Ranges named in one line of evidence."""
 TURNS_MIN: Final = 2
@@ -111,6 +122,27 @@ class ToldByNodes:
         for ask in asks:
             found.extend(ask(upto))
         return found
+
+    def noticed(self, *, upto: int) -> list[tuple[str, str, int, Detection | LimitFinding]]:
+        """(group, node, known ns, finding) of what gateways noticed, the newest; ends replace begins."""
+        rows = self._rows(
+            "SELECT s.grp, s.node, max(e.known_at), e.text, e.name, max(e.id)"
+            " FROM event e JOIN stream s USING (sid)"
+            " WHERE e.kind IN ('detection', 'finding') AND e.id <= ? AND s.own"
+            " AND e.id NOT IN (SELECT id FROM rejected WHERE since <= ?)"
+            " GROUP BY s.grp, s.node, e.name, e.text ORDER BY 6 DESC LIMIT ?",
+            upto,
+            upto,
+            NOTICED_MAX,
+        )
+        found: dict[tuple[str, str, str], tuple[str, str, int, Detection | LimitFinding]] = {}
+        for group, node, known_ns, text, name, _ in rows:
+            event = parse_event(text)
+            if isinstance(event, Detection | LimitFinding):
+                key = group, node, name
+                if key not in found or event.state == "closed":
+                    found[key] = group, node, known_ns, event
+        return list(found.values())
 
     def wrong(self, *, upto: int, limit: int) -> list[Entry]:
         """Segments whose content is not what their digest says, known at `upto`, newest first."""

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from deploy.demo.story import Story
-from edge.app import backfill, bind, open_outbox
+from edge.app import backfill, bind, make_detecting, open_outbox
 from edge.config import EdgeConfig
 from edge.keep.history import HeardHistory, PolledHistory
 from edge.model.plan import Request
@@ -55,10 +55,12 @@ def make(config: EdgeConfig, story: Story, plants: Mapping[str, Plant]) -> Made:
                     HeardHistory(sensor.id, name, times_ms, np.round(columns.values[name][::step], 2))
                 )
     with open_outbox(config) as outbox:
+        keys = bind(config, outbox)
         done = backfill(
             outbox=outbox,
             config=config,
-            keys=bind(config, outbox),
+            keys=keys,
+            detecting=make_detecting(config, keys),
             polled=polled,
             heard=heard,
             events=list(_scans(config, story)),

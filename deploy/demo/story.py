@@ -44,6 +44,8 @@ FROZEN_SCANNED: Final = 0.60
 DOOR: Final = 0.46
 SHIPPED: Final = 0.80
 LEAK: Final = 0.88
+STUCK: Final = 0.70
+STUCK_END: Final = 0.80
 LEAK_END: Final = 0.95
 CUT_AFTER_S: Final = 15.0
 CUT_S: Final = 20.0
@@ -120,10 +122,17 @@ class Story:
         length = min(43_200, end - start)
         return Interval(start, start + length, math.ceil(0.6 * length / 0.21 / 60))
 
+    @property
+    def stuck(self) -> Interval:
+        """The incubator's humidity probe hangs: no limit sees that."""
+        return Interval(self.second(STUCK), self.second(STUCK_END))
+
     def hooks(self, device: str) -> Hooks:
         """What the story does to one device."""
         if device == "FRZ-01":
             return Hooks(door=(self.door,))
+        if device == "INC-01":
+            return Hooks(stuck={"humidity": self.stuck})
         return Hooks(leak=(self.leak,)) if device == "SHP-01" else Hooks()
 
     def scans(self) -> Iterator[tuple[str, int, Scan]]:

@@ -24,7 +24,7 @@ from gateway.rules.jit import Compiled, Mode, compile_kernels
 
 VERSION: Final = 1
 """Of the formulas: any change of answers is another version."""
-COMPILE_ABOVE_ROWS: Final = 20_000
+COMPILE_ABOVE_ROWS: Final = 5_000
 """With fewer rows ahead the NumPy engine (some 150 microseconds a row) is done before numba is imported."""
 
 Step = Callable[..., None]

@@ -6,7 +6,6 @@ and those of a gateway: sensor codes, clocks) and their sentences. Must not deci
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +13,7 @@ from typing import Final
 from edge.detect import kernel
 from edge.detect.hot import HotSet
 from edge.detect.port import Channel
-
-UNITS: Final = {"Cel": "°C", "1": "", "%": "%"}
+from edge.detect.text import clock_time, number, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +53,6 @@ class Check:
     lasting: bool
     about: str
     say: Callable[[Seen], Said]
-
-
-def number(value: float, channel: Channel) -> str:
-    """A value with its unit, as a person writes it."""
-    unit = UNITS.get(channel.unit, channel.unit)
-    return f"{value:.4g} {unit}".rstrip()
-
-
-def span(ms: float) -> str:
-    """A length of time."""
-    for size, word in ((86_400_000.0, "days"), (3_600_000.0, "h"), (60_000.0, "min")):
-        if ms >= 2 * size:
-            return f"{ms / size:.0f} {word}" if ms >= 10 * size else f"{ms / size:.1f} {word}"
-    return f"{ms / 1000:.0f} s"
-
-
-def clock_time(ms: float) -> str:
-    """An instant, UTC."""
-    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _range(s: Seen) -> Said:

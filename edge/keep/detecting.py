@@ -8,7 +8,7 @@ and none is lost. Must not know drivers nor the uplink.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +67,11 @@ class Detecting:
         """What the detectors say of these drafts, which go to the outbox in this order."""
         return self._events((draft.device, draft.block) for draft in drafts)
 
-    def _events(self, blocks: Iterator[tuple[str, Block]], *, ahead: int = 0) -> list[Detection]:
+    def go_over(self, blocks: Iterable[tuple[str, Block]]) -> list[Detection]:
+        """The same of (device, block) that are past."""
+        return self._events(blocks)
+
+    def _events(self, blocks: Iterable[tuple[str, Block]]) -> list[Detection]:
         parts = [
             part for device, block in blocks if device != NODE_DEVICE for part in self._part(device, block)
         ]
@@ -79,7 +83,7 @@ class Detecting:
             value=np.concatenate([part.value for part in parts]),
             kind=np.concatenate([part.kind for part in parts]),
         )
-        found = [finding for _, finding in self.bank.feed(batch, ahead=ahead).findings]
+        found = [finding for _, finding in self.bank.feed(batch).findings]
         if found and self.told is not None:
             self.told(found)
         return [event_of(finding) for finding in found]
@@ -157,7 +161,7 @@ class Detecting:
                 blocks.append((stored.device, block))
                 if stored.device == NODE_DEVICE:
                     said |= _said(block)
-            found += self._events(iter(blocks))
+            found += self._events(blocks)
         missing = [event for event in found if (event.id, event.state) not in said]
         cold = [_note(outbox, f"detectors start cold: {'; '.join(reasons)}"[:2000])] if reasons else []
         return [*cold, *missing]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.config import EdgeConfig
+from edge.keep.detecting import Detecting
 from edge.keep.drafts import Shape, event_draft
 from edge.keep.intake import LAST_FLUSH
 from edge.model.columns import CODE, Columns, missed
@@ -75,12 +76,14 @@ def backfill(
     heard: Sequence[HeardHistory] = (),
     events: Sequence[Event] = (),
     boot_wall_ms: int | None = None,
+    detecting: Detecting | None = None,
 ) -> Appended:
     """Append the past; `keys` as `edge.app.bind` gives them.
 
     The virtual boot began at `boot_wall_ms` (by default one hour before the first reading): slot k
     of period P lies at boot_wall_ms + k * P. Its id is derived from that and from the gateway's name.
-    It leaves what an agent leaves behind: the next start declares for how long none ran.
+    It leaves what an agent leaves behind: the next start declares for how long none ran. With `detecting`
+    the detectors say what they would have said, and remember it.
     """
     by_name = {(binding.device, binding.name): key for binding, key in keys.items()}
     parts: dict[str, list[Columns]] = {}
@@ -97,6 +100,12 @@ def backfill(
         waiting.extend((int(cut.time_ms[-1]), device, cut) for cut in shape.cut(some))
     waiting.extend((int(event.time.timestamp() * 1000), "-", event) for event in events)
     waiting.sort(key=lambda item: item[0])
+    if detecting is not None:
+        blocks = [(device, item) for _, device, item in waiting if isinstance(item, Block)]
+        found = detecting.go_over(blocks)
+        waiting.extend((int(event.time.timestamp() * 1000), "-", event) for event in found)
+        waiting.sort(key=lambda item: item[0])
+        events = [*events, *found]
     drafts = (
         shape.draft(device, item, _clock(boot, boot_ms, at))
         if isinstance(item, Block)
@@ -107,6 +116,8 @@ def backfill(
     last = max((at for at, _, _ in waiting), default=None)
     facts = {} if last is None else {LAST_FLUSH: str(_clock(boot, boot_ms, last))}
     _append(outbox, drafts, facts)
+    if detecting is not None:
+        detecting.checkpoint()(outbox)
     return Appended(segments=len(waiting), readings=readings, events=len(events))
 
 

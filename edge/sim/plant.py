@@ -96,6 +96,8 @@ class Hooks:
 
     door: tuple[Interval, ...] = ()
     leak: tuple[Interval, ...] = ()
+    stuck: Mapping[str, Interval] = field(default_factory=dict)
+    """By quantity: its probe says what it said at the start of the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Plant:
     hooks: Hooks = field(default_factory=Hooks)
     second: int = 0
     state: Floats = field(default_factory=lambda: np.zeros(0))
+    held: dict[str, float] = field(default_factory=dict)
+    """What stuck probes say."""
 
     def __post_init__(self) -> None:
         if not len(self.state):
@@ -166,6 +170,10 @@ class Plant:
             sigma = self.model.sigma.get(name, 0.0)
             column = true[:, index]
             values[name] = column + sigma * noise.normal(self.seed, index, second) if sigma else column.copy()
+        for name, hook in self.hooks.stuck.items():
+            inside = np.flatnonzero(_within(second, hook))
+            if len(inside):
+                values[name][inside] = self.held.setdefault(name, float(values[name][inside[0]]))
         return values
 
 

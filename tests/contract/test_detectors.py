@@ -1,13 +1,15 @@
-"""The contract of `edge.detect.port`, held by every detector that can be turned on."""
+"""The contract of `edge.detect.port`, held by every detector."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edge.detect.novelty import MAKERS
+from edge.detect.cold import COLD
+from edge.detect.novelty import MAKERS as NOVELTY
 from edge.detect.port import Channel, Detector, State, Verdicts
 
+MAKERS = {**COLD.makers, **NOVELTY}
 N = 700
 
 
@@ -25,7 +27,9 @@ def log(columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make(name: str, columns: int) -> Detector:
-    channels = [Channel(point=f"D/p{i}", unit="Cel", period_ms=10_000) for i in range(columns)]
+    channels = [
+        Channel(point=f"D/p{i}", unit="Cel", period_ms=10_000, limits=(None, 26.0)) for i in range(columns)
+    ]
     return MAKERS[name]({}, channels)
 
 
