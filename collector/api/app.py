@@ -20,7 +20,7 @@ from collector.access.accounts import Accounts
 from collector.access.sessions import Sessions
 from collector.api import judged, links, nodes, points, problems, readings, sessions, things
 from collector.api.doors import events as custody
-from collector.api.doors import imports
+from collector.api.doors import imports, manual
 from collector.api.gate import Gate
 from collector.api.known import Desk
 from collector.api.people import users
@@ -99,6 +99,7 @@ def create_app(services: Services) -> FastAPI:
         things,
         links,
         imports,
+        manual,
         nodes,
         sessions,
         users,

@@ -38,6 +38,7 @@ _RIGHTS: Final[tuple[tuple[re.Pattern[str], Right], ...]] = (
     (re.compile(r"/api/v1/links/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/containers/.+/identification/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/certificates/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
+    (re.compile(r"/api/v1/readings-by-hand/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/imports/.+/(confirmation|rejection)", re.DOTALL), Right.CONFIRM),
     (re.compile(r"/api/v1/batches/.+/signatures", re.DOTALL), Right.SIGN),
     (re.compile(r"/api/v1/exceptions/.+/(resolution|reopening)", re.DOTALL), Right.SIGN),

@@ -23,7 +23,8 @@ from collector.custody.epcis import EpcisRequest
 from collector.identity.links import Link, Source, implied
 from collector.identity.links import Role as LinkRole
 from collector.identity.requests import CorrectionRequest, DecisionRequest, EventRequest, LinkRequest
-from collector.identity.rows import RowKind, ScanAct, scan_act
+from collector.identity.requests.manual import ManualReadingRequest
+from collector.identity.rows import ManualAct, RowKind, ScanAct, manual_act, scan_act
 from collector.identity.times import NS_PER_S, ns_of, utc_text
 from collector.registry.commands import (
     confirm_link,
@@ -33,8 +34,9 @@ from collector.registry.commands import (
     post_link,
     reject_link,
 )
+from collector.registry.stated.manual import post_manual
 from collector.store.projection import EventRow, Projection
-from gateway.contract.events import Scan, UnknownEvent, event_text
+from gateway.contract.events import ManualReading, Scan, UnknownEvent, event_text
 
 router = APIRouter()
 
@@ -48,10 +50,10 @@ class Acts:
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
         self._lock = threading.Lock()
-        self._acts: list[ScanAct] = []
+        self._acts: list[ScanAct | ManualAct] = []
         self._cursor = 0
 
-    def upto(self, ledger_id: int | None) -> list[ScanAct]:
+    def upto(self, ledger_id: int | None) -> list[ScanAct | ManualAct]:
         """Those in entries up to a ledger id (all projected ones without), in known order.
 
         Without those whose content was known there to be wrong: the whole segment says what was scanned.
@@ -60,22 +62,22 @@ class Acts:
             cursor = self._projection.cursor()
             if cursor > self._cursor:
                 rows = self._projection.events(after=self._cursor, upto=cursor, wrong=True)
-                self._acts.extend(
-                    scan_act(
-                        row.event,
-                        ledger=row.id,
-                        known_ns=row.known_ns,
-                        node=f"{row.group}/{row.node}",
-                        index=row.index,
-                    )
-                    for row in rows
-                    if isinstance(row.event, Scan)
-                )
+                self._acts.extend(act for row in rows if (act := _act(row)) is not None)
                 self._cursor = cursor
             upto = self._cursor if ledger_id is None else ledger_id
             known = self._acts[: bisect_right(self._acts, upto, key=lambda act: act.ledger)]
         wrong = self._projection.rejected(upto=upto)
         return [act for act in known if act.ledger not in wrong] if wrong else known
+
+
+def _act(row: EventRow) -> ScanAct | ManualAct | None:
+    """What a person did at a door; None for everything else that gateways tell."""
+    if isinstance(row.event, Scan):
+        node = f"{row.group}/{row.node}"
+        return scan_act(row.event, ledger=row.id, known_ns=row.known_ns, node=node, index=row.index)
+    if isinstance(row.event, ManualReading):
+        return manual_act(row.event, ledger=row.id, known_ns=row.known_ns)
+    return None
 
 
 def link_document(link: Link) -> Document:
@@ -143,13 +145,19 @@ def rejection(
 
 
 def _form(body: Any) -> str:
-    """EPCIS has a `type`, an act has none."""
-    epcis = isinstance(body, EpcisRequest) or (isinstance(body, dict) and "type" in body)
-    return "epcis" if epcis else "act"
+    """EPCIS has a `type`, an act has none, a reading by hand says so."""
+    if isinstance(body, EpcisRequest) or (isinstance(body, dict) and "type" in body):
+        return "epcis"
+    inner = body.get("event", body) if isinstance(body, dict) else body
+    kind = inner.get("kind") if isinstance(inner, dict) else getattr(inner, "kind", "")
+    return "reading" if kind == "manual_reading" else "act"
 
 
 Posted = Annotated[
-    Annotated[EventRequest, Tag("act")] | Annotated[EpcisRequest, Tag("epcis")], Discriminator(_form)
+    Annotated[EventRequest, Tag("act")]
+    | Annotated[ManualReadingRequest, Tag("reading")]
+    | Annotated[EpcisRequest, Tag("epcis")],
+    Discriminator(_form),
 ]
 
 
@@ -173,6 +181,10 @@ def post_one_event(
             f"time: {request.time.isoformat()} is yet to come; an act is told when it has happened"
         )
     before = registry.journal.last()
+    if isinstance(request, ManualReadingRequest):
+        reading = post_manual(registry, caller.name, request)
+        status_of(response, made=registry.journal.last() > before)
+        return {**reading.document(), "source": "posted"}
     source = Source.SCAN if caller.role is Role.SERVICE else Source.MANUAL
     document = post_event(registry, caller.name, request, source=source)
     status_of(response, made=registry.journal.last() > before)
@@ -202,6 +214,10 @@ def events(
     posted += [
         (row.known_at_ns, epcis_document(row))
         for row in registry.journal.rows(upto=known.journal, kinds=(RowKind.CUSTODY,))
+    ]
+    posted += [
+        (row.known_at_ns, {**registry.facts(known).manual[f"event:j{row.id}"].document(), "source": "posted"})
+        for row in registry.journal.rows(upto=known.journal, kinds=(RowKind.MANUAL_READING,))
     ]
     both = [document for _, document in sorted((*told, *posted), key=lambda pair: pair[0])]
     wanted = [document for document in both if kind is None or document["kind"] == kind]

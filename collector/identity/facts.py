@@ -15,9 +15,10 @@ from collector.identity.ids import Kind, Position, kind_of, local_name, qualifie
 from collector.identity.links import Link, Role, Source, amended, link_of_row, opened
 from collector.identity.names import Alias, Identification, aliases_of, identifications_of, same_as
 from collector.identity.numbers.schemes import readings_of
-from collector.identity.rows import UNREADABLE, JournalRow, RowKind, ScanAct
+from collector.identity.rows import UNREADABLE, JournalRow, ManualAct, RowKind, ScanAct
 from collector.identity.stated.certificates import Certificate, certificates_of
 from collector.identity.stated.expectations import Expectation, expectations_of
+from collector.identity.stated.manual import ManualReading, manual_of
 from collector.identity.stays import CLOSING, OPENING, TakeOut, derive
 from collector.identity.times import utc_text
 from gateway.rules.limits import Crossing, LimitRule
@@ -137,6 +138,8 @@ class Facts:
     """Certificates of calibration, those that count no more too."""
     expectations: Mapping[str, Expectation] = field(default_factory=dict)
     """Of a scheduler, cancelled ones too."""
+    manual: Mapping[str, ManualReading] = field(default_factory=dict)
+    """What people read by hand, by id."""
 
     @property
     def same_as(self) -> Mapping[str, str]:
@@ -280,8 +283,8 @@ def _candidates(things: Mapping[str, Thing], names: Names, kind: Kind, text: str
 
 
 def up_to(
-    rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
-) -> tuple[list[JournalRow], list[ScanAct]]:
+    rows: Iterable[JournalRow], acts: Iterable[ScanAct | ManualAct], position: Position
+) -> tuple[list[JournalRow], list[ScanAct | ManualAct]]:
     """Only what was known at the position."""
     return (
         [row for row in rows if row.id <= position.journal],
@@ -289,13 +292,14 @@ def up_to(
     )
 
 
-def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position) -> Facts:
+def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct | ManualAct], position: Position) -> Facts:
     """Facts at `position` from all rows and acts (later ones are left out).
 
     The order in which rows of different subjects, or acts, arrived does not matter to what is in
     force; an act that came twice counts once.
     """
-    known_rows, known_acts = up_to(rows, acts, position)
+    known_rows, told = up_to(rows, acts, position)
+    known_acts = [one for one in told if isinstance(one, ScanAct)]
     known_rows.sort(key=lambda row: row.id)
     things: dict[str, Thing] = {}
     rules: dict[str, dict[int, RuleVersion]] = {}
@@ -341,6 +345,7 @@ def fold(rows: Iterable[JournalRow], acts: Iterable[ScanAct], position: Position
         handings=tuple(row for row in known_rows if row.kind == RowKind.CUSTODY),
         certificates=certificates_of(known_rows),
         expectations=expectations_of(known_rows),
+        manual=manual_of(known_rows, [one for one in told if isinstance(one, ManualAct)]),
     )
 
 

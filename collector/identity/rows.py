@@ -42,6 +42,10 @@ class RowKind(StrEnum):
     IMPORT_PROPOSAL = "import_proposal"
     IMPORT_CONFIRMATION = "import_confirmation"
     IMPORT_REJECTION = "import_rejection"
+    MANUAL_READING = "manual_reading"
+    MANUAL_CORRECTION = "manual_correction"
+    MANUAL_CONFIRMATION = "manual_confirmation"
+    MANUAL_REJECTION = "manual_rejection"
     CUSTODY = "custody"
     ALARM = "alarm"
     """A command about an alarm."""
@@ -120,6 +124,24 @@ class ScanAct:
         return self.time_ns if self.effective_ns is None else self.effective_ns
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualAct:
+    """What a person at a door read off an instrument; ledger 0 when it was posted here."""
+
+    event_id: str
+    equipment: str
+    value: float
+    unit: str
+    time_ns: int
+    known_ns: int
+    quantity: str = ""
+    batch: str = ""
+    effective_ns: int | None = None
+    ledger: int = 0
+    actor: str = ""
+    note: str = ""
+
+
 class ScanEvent(Protocol):
     """What `scan_act` needs of the contract's `Scan`."""
 
@@ -158,4 +180,47 @@ def scan_act(event: ScanEvent, *, ledger: int, known_ns: int, node: str, index: 
         node=node,
         party=str(getattr(event, "party", "")),
         label=str(getattr(event, "label", "read")),
+    )
+
+
+class ManualEvent(Protocol):
+    """What `manual_act` needs of the contract's `ManualReading`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def equipment(self) -> str: ...
+    @property
+    def batch(self) -> str: ...
+    @property
+    def quantity(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def effective(self) -> datetime | None: ...
+
+
+def manual_act(event: ManualEvent, *, ledger: int, known_ns: int) -> ManualAct:
+    """What a `ManualReading` event of ledger row `ledger` says."""
+    return ManualAct(
+        event_id=event.id,
+        equipment=event.equipment,
+        value=event.value,
+        unit=event.unit,
+        time_ns=ns_of(event.time),
+        known_ns=known_ns,
+        quantity=event.quantity,
+        batch=event.batch,
+        effective_ns=None if event.effective is None else ns_of(event.effective),
+        ledger=ledger,
+        actor=event.actor,
+        note=event.note,
     )

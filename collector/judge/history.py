@@ -50,6 +50,8 @@ from collector.judge.findings.legs import (
     no_sensor_item,
     out_of_profile_item,
 )
+from collector.judge.findings.manual import manual_differs
+from collector.judge.findings.manual import of_leg as by_hand
 from collector.judge.findings.probes import decides, deciding_values
 from collector.judge.findings.sampling import sampling_findings
 from collector.judge.holders.findings import custodians, custody_document, custody_findings
@@ -291,6 +293,7 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
                 {"from": utc_text(span.from_ns), "to": utc_text(span.to_ns)} for span in leg.bare
             ],
             "points": [one.row for one in judged],
+            "by_hand": [one.document() for one in by_hand(leg, facts)],
         }
     )
     for one in judged:
@@ -307,6 +310,7 @@ def _judge_leg(batch: Thing, leg: Leg, facts: Facts, sources: Sources, found: _L
     found.exceptions.extend(_sensor_findings(batch, leg, unwatched, known_ns))
     readings = Readings(read=sources.read, points=sources.points)
     found.exceptions.extend(disagreements(batch.id, leg, step, readings))
+    found.exceptions.extend(manual_differs(batch.id, leg, facts, readings))
     found.exceptions.extend(sampling_findings(batch.id, leg, step, sources.points))
     found.exceptions.extend(stamps_ahead(batch.id, leg, readings, known_ns=facts.position.known_ns))
     if step is not None:

@@ -28,7 +28,7 @@ from collector.identity.requests import (
     ThingRequest,
 )
 from collector.identity.resolve import Resolver
-from collector.identity.rows import RowKind, ScanAct
+from collector.identity.rows import ManualAct, RowKind, ScanAct
 from collector.identity.times import ns_of, utc_text
 from collector.registry.journal import Journal
 
@@ -49,7 +49,9 @@ class Registry:
     `acts` gives the scan acts of the ledger, up to a ledger id (all of them without one).
     """
 
-    def __init__(self, *, journal: Journal, acts: Callable[[int | None], Iterable[ScanAct]]) -> None:
+    def __init__(
+        self, *, journal: Journal, acts: Callable[[int | None], Iterable[ScanAct | ManualAct]]
+    ) -> None:
         self.journal = journal
         self._acts = acts
         self._cached: tuple[tuple[int, int, int], Facts] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ import httpx
 import pytest
 
 from collector.access.rights import Role
+from gateway.contract.events import EVENT_METRIC, ManualReading, event_text
 from gateway.contract.reading import Kind, Reading
 from tests.apis import Api, api_running
 from tests.gateways import metric
+from tests.scenario.test_edge_cases import silenced
 
 FOLDER: Final = Path(__file__).parent / "edge_cases" / "files"
 FILES: Final = sorted(FOLDER.glob("*.json"))
@@ -56,6 +59,10 @@ class Case:
                 self._said(step, await who.post("/imports/preview", content=content, params=step["params"]))
             case "live":
                 await self._live(step["readings"], period_ms=step["period_s"] * 1000)
+            case "by hand":
+                event = ManualReading(**step["event"], time=datetime.fromisoformat(step["time"]))
+                row = Reading(ms(step["time"]), Kind.STRING, event_text(event), 0, EVENT_METRIC)
+                await self.api.take(self.api.gateway.data(self.api.gateway.make("-", [row])))
             case "mark":
                 known = (await who.get("/exceptions")).json()["known"]
                 self.made[step["name"]] = known["token"]
@@ -92,15 +99,17 @@ class Case:
                 assert any(part in text for one in items for text in one["evidence"]), (part, items)
             for batch, wanted in expected.get("history", {}).items():
                 history = (await client.get(f"/batches/{batch}/history", params=params)).json()
+                if "by_hand" in wanted:
+                    said = [one for leg in history["legs"] for one in leg["by_hand"]]
+                    values = [[version["value"] for version in one["versions"]] for one in said]
+                    assert [[one["value"], *values[at]] for at, one in enumerate(said)] == wanted["by_hand"]
                 points = {one["point"]: one for leg in history["legs"] for one in leg["points"]}
-                for point, row in wanted.items():
+                for point, row in ((name, row) for name, row in wanted.items() if name != "by_hand"):
                     assert {key: points[point][key] for key in row} == row
 
 
 def ms(text: str) -> int:
     """An instant written to the second."""
-    from datetime import datetime
-
     return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
@@ -122,6 +131,11 @@ async def test_without_its_detector_the_case_of_files_fails(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
+    if "." not in document["detector"].partition(":")[2]:
+        silenced(document, monkeypatch)
+        with pytest.raises(AssertionError):
+            await run(path, tmp_path)
+        return
     module_name, _, attribute = document["detector"].partition(":")
     owner: Any = importlib.import_module(module_name)
     *classes, name = attribute.split(".")

@@ -117,7 +117,7 @@ def test_points_that_no_link_places_are_unassigned(site: Site) -> None:
     body = {"subject": TEMPERATURE, "object": "BR-01", "role": "point-equipment", "from": at(0).isoformat()}
     made = site.link(body)
     assert kinds(site, points=points) == [("unassigned", "point:zurich/gw-suite/BR-01/ph", "open")]
-    reject_link(site.registry, "bob", made, DecisionRequest())
+    reject_link(site.registry, "bob", made, DecisionRequest(reason="not so"))
     assert len(kinds(site, points=points)) == 2
 
 

@@ -16,6 +16,7 @@ from collector.identity.exceptions.acts import (
 )
 from collector.identity.exceptions.labels import old_labels, unreadable_labels
 from collector.identity.exceptions.lineage import coi_mixes, open_too_long, unplaced
+from collector.identity.exceptions.manual import manual_edits
 from collector.identity.exceptions.model import (
     ExceptionItem,
     ExceptionKind,
@@ -57,6 +58,7 @@ OVER_FACTS = (
     unplaced,
     open_too_long,
     schedule_findings,
+    manual_edits,
 )
 """Detectors that need nothing but the facts."""
 

@@ -39,6 +39,8 @@ class ExceptionKind(StrEnum):
     OUT_OF_PROFILE = "out_of_profile"
     CAL_EXPIRED = "cal_expired"
     DISAGREEMENT = "disagreement"
+    MANUAL_DIFFERS = "manual_differs"
+    MANUAL_EDIT = "manual_edit"
     UNPLACED = "unplaced"
     CUSTODY_UNKNOWN = "custody_unknown"
     OPEN_TOO_LONG = "open_too_long"
