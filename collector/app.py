@@ -45,9 +45,9 @@ from collector.registry.commands import Registry
 from collector.registry.errors import RegistryError
 from collector.registry.journal import Journal
 from collector.store.alarms.file import ALARMS_NAME, AlarmFile, AlarmReading
+from collector.store.chunks.apart.remote import RemoteSealer
 from collector.store.chunks.file import CHUNKS_NAME, ChunkReading
 from collector.store.chunks.readings import ChunkReadings
-from collector.store.chunks.seal import Sealer
 from collector.store.chunks.tail import Tail
 from collector.store.database import held, lacks_room
 from collector.store.decoded import SegmentCache
@@ -377,7 +377,7 @@ async def _sealed(
     live: LiveBoard,
 ) -> tuple[ReadingStore, Sealing]:
     """Readings from chunks and tail, and what seals them."""
-    sealer = await asyncio.to_thread(lambda: Sealer(path, ledger=ledger, projection=projection))
+    sealer = await asyncio.to_thread(lambda: RemoteSealer(path.parent, ledger=ledger, projection=projection))
     chunks = ChunkReading(path)
     stack.callback(chunks.close)
     tail = Tail(ledger=ledger, projection=projection)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
-from collector.store.chunks.seal import Sealer
+from collector.store.chunks.seal import Sealed
 from collector.store.live import LiveBoard, Tally
 
 ENTRIES_MIN: Final = 2_000
@@ -25,10 +25,27 @@ RETRY_S: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Sealing:
-    """Runs a `Sealer` until stopped."""
+class Seals(Protocol):
+    """What seals: a `Sealer`, or one in a process of its own."""
 
-    def __init__(self, sealer: Sealer, *, live: LiveBoard) -> None:
+    @property
+    def cursor(self) -> int: ...
+    @property
+    def untidy(self) -> bool: ...
+    @property
+    def behind_removals(self) -> bool: ...
+    def waiting(self) -> int: ...
+    def step(self) -> Sealed: ...
+    def tidy(self) -> int: ...
+    def drop(self) -> int: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Sealing:
+    """Runs what seals until stopped."""
+
+    def __init__(self, sealer: Seals, *, live: LiveBoard) -> None:
         self._sealer = sealer
         self._live = live
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="seal")
@@ -47,6 +64,7 @@ class Sealing:
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; the round in hand is finished."""
         stopping = asyncio.ensure_future(stop.wait())
+        stopping.add_done_callback(lambda _: self._sealer.interrupt())
         loop = asyncio.get_running_loop()
         due_s: float | None = None
         """When what waits has waited long enough; None while nothing waits."""
@@ -57,6 +75,8 @@ class Sealing:
                     due, before = due_s is not None and loop.time() >= due_s, self.cursor
                     waiting = await loop.run_in_executor(self._executor, self._work, due, stop)
                 except Exception as error:  # whatever it is, readings are answered from the ledger meanwhile
+                    if stop.is_set():
+                        break
                     log.warning("sealing failed, trying again", error=repr(error))
                     self._live.seal_fault = f"readings cannot be sealed: {error}"
                     await asyncio.wait((stopping,), timeout=RETRY_S)

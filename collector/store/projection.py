@@ -17,7 +17,7 @@ import apsw
 
 from collector.registry.anchor import End
 from collector.store.database import Readers, Row, query, query_one
-from collector.store.ledger import Ledger
+from collector.store.ledger.reading import LedgerReading
 from collector.store.live import LiveBoard
 from collector.store.numbers import NumberSet
 from collector.store.schema import GONE
@@ -177,7 +177,7 @@ class Conflict:
 class Projection:
     """Read side of projection.db."""
 
-    def __init__(self, path: Path, *, ledger: Ledger, live: LiveBoard) -> None:
+    def __init__(self, path: Path, *, ledger: LedgerReading, live: LiveBoard) -> None:
         self.path = path
         self._ledger = ledger
         self._live = live

@@ -15,7 +15,8 @@ from collector.identity.times import NS_PER_MS, NS_PER_S, ns_of, utc_text
 from collector.judge.columns import Absent
 from collector.judge.findings.clocks import ClockSeen
 from collector.store.database import Readers, Row
-from collector.store.ledger import Entry, Ledger
+from collector.store.ledger import Entry
+from collector.store.ledger.reading import LedgerReading
 from collector.store.schema import GONE
 from gateway.contract.events import (
     ClockStep,
@@ -61,7 +62,7 @@ def octave_of(clock: Clock) -> int:
 class ToldByNodes:
     """Blocking; any thread may ask."""
 
-    def __init__(self, readers: Readers, ledger: Ledger) -> None:
+    def __init__(self, readers: Readers, ledger: LedgerReading) -> None:
         self._readers = readers
         self._ledger = ledger
 

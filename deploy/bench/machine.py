@@ -100,11 +100,15 @@ class Cpu:
 
 
 def used_by_thread(pid: int) -> dict[int, float]:
-    """Processor seconds of each thread of a process so far; nothing of one that has ended."""
+    """Processor seconds of each thread of a process and of the processes that it began, so far; nothing of
+    one that has ended.
+    """
     out: dict[int, float] = {}
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
+                for child in (task / "children").read_text("utf-8").split():
+                    out |= used_by_thread(int(child))
                 words = (task / "stat").read_text("utf-8").rpartition(")")[2].split()
                 out[int(task.name)] = (int(words[11]) + int(words[12])) / TICKS_PER_S
     return out

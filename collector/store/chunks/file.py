@@ -131,8 +131,8 @@ def _opened(path: Path) -> apsw.Connection | None:
 def _matches(connection: apsw.Connection, ledger_id: str, *, last_id: int) -> bool:
     try:
         meta: dict[str, str] = dict(query(connection, "SELECT key, value FROM meta"))
-    except apsw.Error:  # no file yet, or one that is damaged: it is made anew
-        return False
+    except (apsw.SQLError, apsw.NotADBError, apsw.CorruptError):
+        return False  # no file yet, or one that is damaged: it is made anew; a busy disk is no damage
     if not meta:
         return False
     if meta.get("version") != VERSION or meta.get("ledger") != ledger_id:

@@ -20,7 +20,7 @@ from collector.store.chunks.file import condemn, cursor_of, open_for
 from collector.store.chunks.grid import Grid, grid_of
 from collector.store.chunks.pack import PieceError
 from collector.store.database import bound_wal, immediate, query, query_one
-from collector.store.ledger import Ledger
+from collector.store.ledger.reading import LedgerReading
 from collector.store.projection import Projection
 from collector.store.rows import Resolver, RowPoint, Rows
 from gateway.contract.reading import PointName
@@ -31,6 +31,10 @@ ROUND_BYTES_MAX: Final = 48 * 1024 * 1024
 """Payload bytes of a round: some 2 M readings, worked on a part at a time."""
 MERGES_AT_ONCE: Final = 64
 """Cells merged in one transaction: 20 MB at most."""
+
+
+class OvertakenError(Exception):
+    """The file has another cursor than this sealer: what is sealed here would be there twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Sealed:
 class Sealer:
     """The one writer of chunks.db."""
 
-    def __init__(self, path: Path, *, ledger: Ledger, projection: Projection) -> None:
+    def __init__(self, path: Path, *, ledger: LedgerReading, projection: Projection) -> None:
         self._path = path
         self._ledger = ledger
         self._projection = projection
@@ -132,6 +136,9 @@ class Sealer:
         """Whether `tidy` has work."""
         return bool(self._due)
 
+    def interrupt(self) -> None:
+        """A round of this process's own is finished: it cannot be given up."""
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -151,6 +158,8 @@ class Sealer:
         touched: dict[int, set[int]] = defaultdict(set)
         n = 0
         with immediate(self._connection):
+            if cursor_of(self._connection) != self._cursor:
+                raise OvertakenError(f"somebody else sealed into {self._path}")
             for rows in self._resolver.parts(after=self._cursor, upto=upto):
                 n += len(rows)
                 self._write(rows, touched)

@@ -37,6 +37,9 @@ PAYLOADS_PER_QUERY: Final = 256
 class LedgerReading:
     """The questions. `last_id` is kept by the writer: nothing is read that is not committed yet."""
 
+    id: str
+    """The ledger's id; a file that lost its end has another one since."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._readers = Readers(path)
@@ -331,3 +334,20 @@ class LedgerReading:
         """What could not be read, by node, known at `upto` (what was dropped: so far)."""
         with self._readers.connection() as connection:
             return junk.of_nodes(connection, upto=upto)
+
+
+class LedgerFollower(LedgerReading):
+    """A ledger that another process writes; this one is told how far it has come."""
+
+    def __init__(self, path: Path, *, ledger_id: str) -> None:
+        super().__init__(path)
+        self.id = ledger_id
+
+    def follow(self, last_id: int) -> None:
+        """Entries up to this one are committed."""
+        self._last_id = last_id
+
+    def close(self) -> None:
+        """Close every connection and file."""
+        self.archive.close()
+        self._readers.close()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.store.ledger.entries import Entry, EntryKind
-from collector.store.ledger.ledger import Ledger
+from collector.store.ledger.reading import LedgerReading
 from collector.store.projection import Projection
 from collector.store.readings import normal_forms
 from collector.store.rows.bindings import Bindings, Device
@@ -49,7 +49,7 @@ class _Decoded:
 class Resolver:
     """Used by one thread at a time; `upto` must be projected."""
 
-    def __init__(self, *, ledger: Ledger, projection: Projection) -> None:
+    def __init__(self, *, ledger: LedgerReading, projection: Projection) -> None:
         self._ledger = ledger
         self._projection = projection
         self._bindings = Bindings(projection)
