@@ -53,6 +53,7 @@ from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
 from collector.judge.manifest.build import manifest_of
 from collector.registry.commands import Registry
+from collector.store.judging.whys import Whys
 from collector.store.numbers import NumberSet
 from gateway.contract.reading import PointName
 
@@ -252,6 +253,12 @@ class Judge:
             points=self._declared(position),
             frontiers=frontiers,
             exceptions=self._found(facts),
+            why=Whys(
+                readings=self._services.readings,
+                ledger=self._services.ledger,
+                projection=self._services.projection,
+                upto=position.ledger,
+            ),
             clocks=partial(self._services.projection.told.clock, upto=position.ledger),
             chains=Chains(facts),
         )

@@ -58,6 +58,7 @@ from collector.judge.holders.findings import custodians, custody_document, custo
 from collector.judge.instruments.calibration import Calibrations
 from collector.judge.instruments.filling import Twins
 from collector.judge.instruments.findings import Context, calibration_of
+from collector.judge.manifest.why import Why
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import (
     Profile,
@@ -101,6 +102,7 @@ class Sources:
     frontiers: Frontiers = field(default_factory=dict)
     exceptions: Sequence[ExceptionItem] = ()
     clocks: Clocks | None = None
+    why: Why | None = None
     chains: Chains | None = None
     """Custody, worked out once for many batches."""
 

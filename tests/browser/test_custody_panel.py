@@ -39,7 +39,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
                 robot,
                 "PUT",
                 "/expectations/step-1",
-                {"batch": "B-2026-0001", "place": "FRZ-01", "due": "2026-09-23T06:00:00Z"},
+                {"batch": "B-2026-0001", "place": "FRZ-01", "due": DUE},
             ),
         ):
             answer = await client.request(method, path, json=body)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from collector.identity.ids import Kind
 from collector.identity.requests import ProductProfileRequest
-from collector.identity.times import NS_PER_S
+from collector.identity.times import NS_PER_S, Span, clip
 from collector.judge.columns import Absent, PointFacts
 from collector.judge.history import Sources, build_history
 from collector.judge.manifest.build import manifest_of
@@ -46,6 +46,9 @@ def recount(point: Document, rows: Sequence[Row]) -> Iterator[tuple[Document, Co
     absent = [
         (instant(one["from"]), EVER if one["to"] is None else instant(one["to"])) for one in point["absences"]
     ]
+    gone = [
+        (instant(one["from"]), instant(one["to"])) for one in point["absences"] if one["reason"] == "not_kept"
+    ]
     since = [-EVER, *(instant(one["since"]) for one in point["plan"][1:]), EVER]
     for line in point["lines"]:
         start, end, period = instant(line["from"]), instant(line["to"]), round(line["period_s"] * NS_PER_S)
@@ -59,8 +62,10 @@ def recount(point: Document, rows: Sequence[Row]) -> Iterator[tuple[Document, Co
         ]
         found: Counter[str] = Counter()
         for when, state in slots(held, period, start, end):
-            late = state == "missing?" and when >= frontier + 1 and not any(a <= when < b for a, b in absent)
-            found["l" if late else state[0]] += start <= when < end
+            silent = state == "missing?"
+            late = silent and when >= frontier + 1 and not any(a <= when < b for a, b in absent)
+            not_kept = silent and any(a <= when < b for a, b in gone)
+            found["k" if not_kept else "l" if late else state[0]] += start <= when < end
         yield line, found
 
 
@@ -108,7 +113,8 @@ stays = st.lists(
 
 
 def told(drawn: Sequence[tuple[int, str]]) -> list[Row]:
-    return sorted((ns(0, minute), None if reason == "timeout" else 5.0, reason) for minute, reason in drawn)
+    rows = [(ns(0, minute), None if reason == "timeout" else 5.0, reason) for minute, reason in drawn]
+    return sorted(rows, key=lambda row: (row[0], row[2]))
 
 
 @given(st.lists(rows, min_size=3, max_size=3), plans, stays, st.none() | minutes, st.booleans(), st.randoms())
@@ -140,9 +146,9 @@ def test_every_slot_is_counted_once_as_a_third_party_counts(  # noqa: PLR0917 - 
         for parameter in leg["parameters"]:
             for point in parameter["points"]:
                 for line, found in recount(point, held[point["point"]]):
-                    counts = {letter: found[letter] for letter in "plmf"}
+                    counts = {letter: found[letter] for letter in "plmfk"}
                     if not parameter["required"]:
-                        counts = {"p": 0, "l": 0, "m": 0, "f": 0, "x": found.total()}
+                        counts = {"p": 0, "l": 0, "m": 0, "f": 0, "k": 0, "x": found.total()}
                     assert {letter: line[letter] for letter in counts} == counts, line
 
 
@@ -153,6 +159,7 @@ LETTERS = {
     "f": "faulty",
     "x": "not_required",
     "u": "unassigned",
+    "k": "not_kept",
 }
 
 
@@ -169,7 +176,7 @@ def summed(document: Document) -> None:
                 lines += point["lines"]
         for line in lines:
             assert line["n"] == sum(line[letter] for letter in LETTERS)
-            assert sum(line["causes"].values()) == line["m"] or not line["m"]
+            assert sum(line["causes"].values()) in {line["m"], line["m"] + line["k"]} or not line["m"]
         assert added(lines) == leg["total"]
         sums.update(leg["total"])
     assert {key: sums[key] for key in ("n", *LETTERS)} == document["total"]
@@ -190,9 +197,14 @@ def sources_of(
         inside = [one for one in known if one.from_ns < to_ns and (one.to_ns is None or one.to_ns > from_ns)]
         return inside if point == POINTS[0] else []
 
+    def unkept(point: str, *, from_ns: int, to_ns: int) -> list[Span]:
+        gone = clip(ns(1), ns(3, 30), Span(from_ns, to_ns))
+        return [gone] if gone is not None and point == POINTS[1] else []
+
     return Sources(
         read=Store(made),
         absences=absences,
+        unkept=unkept,
         points={
             name: PointFacts(name=name, period_ns=changes[-1][1], changes=changes if plan else ())
             if plan

@@ -1,7 +1,7 @@
 """The manifest of a batch: the plan by which each point was due, line by line, and what became of each slot.
 
 Owns the document that a third party can check: a line is one point over one stretch of one period in one
-leg, with its counts n = p + l + m + f + x + u. With the line's period, the readings around it, the node's
+leg, with its counts n = p + l + m + f + x + u + k. With the line's period, the readings around it, the node's
 settled frontier and the declared absences, which all stand in it, the counts follow by the rule of
 `coverage` (docs/rules.md, "The manifest"). Lines of a leg add up to the leg, legs to the batch; where two
 legs overlap each has its own lines.
@@ -24,8 +24,10 @@ from collector.judge.coverage import (
     Coverage,
     total,
     unassigned_slots,
+    with_unkept,
 )
 from collector.judge.history import Sources, equipment_kind, node_of
+from collector.judge.manifest.why import Why, explained
 from collector.judge.periods import causes_over, longest_ns, parts_of, slots_over
 from collector.judge.product import Profile, Step, parameter_of, unwatched_spans
 
@@ -38,6 +40,7 @@ _LETTERS: Final = (
     ("f", "faulty"),
     ("x", "not_required"),
     ("u", "unassigned"),
+    ("k", "not_kept"),
 )
 
 
@@ -61,7 +64,7 @@ class _Line:
 
 
 def counted(counts: Coverage) -> dict[str, int]:
-    """All slots and the six states, under the letters of the statement n = p + l + m + f + x + u."""
+    """All slots and their states, under the letters of the statement n = p + l + m + f + x + u + k."""
     return {"n": counts.slots, **{letter: getattr(counts, name) for letter, name in _LETTERS}}
 
 
@@ -164,9 +167,12 @@ def _point(leg: Leg, point: LegPoint, step: Step | None, sources: Sources) -> tu
     absences: list[Absent] = []
     for span in point.spans:
         columns = sources.read(point.point, from_ns=span.from_ns - margin_ns, to_ns=span.to_ns + margin_ns)
-        absent = sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns)
+        absent = with_unkept(
+            sources.absences(point.point, from_ns=span.from_ns, to_ns=span.to_ns),
+            sources.unkept(point.point, from_ns=span.from_ns, to_ns=span.to_ns),
+        )
         absences += absent
-        lines += _lines(columns, span, declared, frontier_ns, absent, required=required)
+        lines += _lines(columns, span, declared, frontier_ns, absent, required=required, why=sources.why)
     counts = total(line.counts for line in lines)
     row = {
         "point": point.point,
@@ -197,6 +203,7 @@ def _lines(
     absences: Sequence[Absent],
     *,
     required: bool,
+    why: Why | None,
 ) -> Iterator[_Line]:
     for part in parts_of(declared.periods, span):
         counts = slots_over(
@@ -210,4 +217,7 @@ def _lines(
                 columns, part.span, periods=declared.periods, frontier_ns=frontier_ns, absences=absences
             )
         )
+        if why is not None:
+            settled_ns = part.span.to_ns if frontier_ns is None else frontier_ns + 1
+            causes = explained(causes, declared.name, columns, part, settled_ns, absences, why)
         yield _Line(part.span, part.period_ns, counts, causes)

@@ -65,7 +65,7 @@ async function draw(history) {
     ...history.clocks.filter((one) => one.bound_s === null || one.bound_s > one.bound_s_max).map((one) => el("p", { class: "note" },
       `Clock of ${one.node}: ${one.bound_s === null ? "not synchronised, or nothing known of it" : `off by up to ${span(one.bound_s)}`}`)),
     el("p", { class: "note" }, `Slots: ${counts.slots} = ${counts.present} present + ${counts.late_pending} late + ${counts.missing} missing + ` +
-      `${counts.faulty} faulty + ${counts.not_required} not required + ${counts.unassigned} without sensor · `, el("a", { href: path }, "manifest")));
+      `${counts.faulty} faulty + ${counts.not_required} not required + ${counts.unassigned} without sensor${counts.not_kept ? ` + ${counts.not_kept} not kept` : ""} · `, el("a", { href: path }, "manifest")));
   $("certificate-form").hidden = !state.rights.includes("enter");
 }
 function pointsOf(text, adjusted) {
