@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.bench.detect.files import Log
+from edge.config.detection import DetectSection, bank_of
 from edge.detect import kernel
-from edge.detect.bank import Bank, Batch
+from edge.detect.bank import Batch
 from edge.detect.finding import Finding
-from edge.detect.hot import Checks
 from edge.detect.port import Channel
 
 Floats = NDArray[np.float64]
@@ -140,7 +140,7 @@ def findings(log: Log, made: Sequence[Copy]) -> dict[str, list[Finding]]:
         Channel(point=point, unit=log.unit, period_ms=period, low=LOW, high=HIGH, resolution=resolution)
         for point, _, _ in series
     ]
-    bank = Bank(node="bench", channels=channels, checks=[Checks() for _ in channels])
+    bank = bank_of(DetectSection(engine="numba"), channels, node="bench")
     channel = np.concatenate([np.full(len(times), k) for k, (_, times, _) in enumerate(series)])
     time_ms = np.concatenate([times for _, times, _ in series])
     value = np.concatenate([values for _, _, values in series])

@@ -117,7 +117,7 @@ def step(  # noqa: PLR0917 - kernels are called by position: numba compiles plai
                 row[into] = x
                 count += 1
             past[oldest] = x
-            oldest = (oldest + 1) % size
+            oldest = oldest + 1 if oldest + 1 < size else 0
         places[c, COUNT] = count
         places[c, OLDEST] = oldest
         places[c, RUN] = run
