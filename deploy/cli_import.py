@@ -7,6 +7,7 @@ collector. Every row is sent; what is there already is told as such, what is ref
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -64,6 +65,11 @@ def _told(found: Mapping[str, Any], *, new: bool, dry_run: bool) -> str:
         lines += [f"candidate: {one}" for one in found["candidates"]]
         lines += [f"asks: {found['asks']}"] if found["asks"] else []
         lines.append(f"already here as {found['already']}" if found["already"] else "nothing was stored")
+        lines += [
+            f"  {what}: is {is_!r}, would be {would!r}"
+            for what, (is_, would) in found["differs"].items()
+            if what != "points"
+        ]
     else:
         lines.append(f"{'imported as' if new else 'here already:'} {found['id']}")
         lines += ["in the inbox: link its points"] if found["inbox"] else []
@@ -113,7 +119,7 @@ def _list(there: There, file: Path, path: str, columns: tuple[str, ...]) -> int:
     with _client(there) as client:
         for number, row in rows:
             if there.dry_run:
-                out.append({"line": number, "state": "would be sent", **row})
+                out.append({"line": number, **_compared(client, path, row), **row})
                 continue
             try:
                 answer = _sent(client, path, json=row)
@@ -131,6 +137,53 @@ def _list(there: There, file: Path, path: str, columns: tuple[str, ...]) -> int:
             print(f"line {one['line']}: {one['state']}  {one.get('id', '')}{one.get('why', '')}".rstrip())
         print(", ".join(f"{count} {state}" for state, count in Counter(one["state"] for one in out).items()))
     return int(Exit.FINDING if any(one["state"] == "refused" for one in out) else Exit.FINE)
+
+
+def _compared(client: httpx.Client, path: str, row: Mapping[str, str]) -> dict[str, str]:
+    """What a row would do: `new`, `here already`, or how it differs from what is there."""
+    if path == "links":
+        asked = {key: row[key] for key in ("subject", "object", "role") if key in row}
+        for one in _asked(client, "links", asked):
+            ends = {"from": one["from"], "to": one["to"], "state": one["state"]}
+            if all(_instant(row.get(key)) == _instant(ends[key]) for key in ("from", "to")):
+                return {"state": "here already", "id": one["id"]}
+            if _instant(row.get("from")) == _instant(ends["from"]):
+                return {"state": "differs", "id": one["id"], "why": f" ends {ends['to'] or 'nowhere'} there"}
+        return {"state": "new"}
+    same = (
+        one
+        for one in _asked(client, "events", {"kind": "scan"})
+        if all(one.get(key, "") == row.get(key, "") for key in ("act", "batch", "equipment"))
+        and _instant(one["time"]) == _instant(row.get("time"))
+    )
+    found = next(same, None)
+    return {"state": "new"} if found is None else {"state": "here already", "id": str(found["id"])}
+
+
+def _asked(client: httpx.Client, path: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Items of every page; none where a name is not known yet."""
+    items: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
+    while True:
+        try:
+            answer = client.get(path, params={**params, **more, "limit": "500"})
+        except httpx.TransportError as error:
+            raise CommandError(f"cannot reach {client.base_url}: {error}", code=Exit.UNREACHABLE) from error
+        if not answer.is_success:
+            return items
+        page = _document(answer)
+        items += page["items"]
+        if not page.get("next"):
+            return items
+        more = {"cursor": str(page["next"])}
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    """None for an open end, and for what is no time: the collector will say so."""
+    try:
+        return dt.datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:

@@ -128,6 +128,7 @@ class ImportDesk:
         return {
             **self.document(brought, understood),
             "already": None if known is None else known.id,
+            "differs": {} if known is None else self._differing(known, brought, understood),
             "asks": understood.asks or None,
             "clock": self._clock(brought, understood.series),
             "sample": [] if understood.table is None else [list(row) for row in understood.table.rows[:5]],
@@ -238,8 +239,7 @@ class ImportDesk:
                 why=f"by {known.versions[-1].actor}: {known.versions[-1].reason}",
                 next_step="A correction of it (POST /imports/{id}/correction) brings it back.",
             )
-        asked = self.document(replace(brought, name=known.body["name"]), understood)
-        kept = {key: known.body[key] for key in READ if known.body.get(key) != asked.get(key)}
+        kept = self._differing(known, brought, understood)
         stated = understood.asks == "" and brought.subject in {"", known.body["subject"]}
         if kept and stated:
             raise ContradictionError(
@@ -247,6 +247,15 @@ class ImportDesk:
                 why=f"it differs in {', '.join(sorted(kept))}",
                 next_step="State what was wrong: POST /imports/{id}/correction.",
             )
+
+    def _differing(self, known: Import, brought: Brought, understood: Understood) -> dict[str, Any]:
+        """In what this reading of a known file differs from the one in force: {what: [is, would be]}."""
+        asked = self.document(replace(brought, name=known.body["name"]), understood)
+        return {
+            key: [known.body.get(key), asked.get(key)]
+            for key in READ
+            if known.body.get(key) != asked.get(key)
+        }
 
     # --- forms ------------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from collector.access.rights import Role
 from tests.apis import PASSWORD, Api, api_running
-from tests.browser.test_page import PHONE, opened, shot, unexpected
+from tests.browser.test_page import DESK, PHONE, opened, shot, unexpected
 from tests.scenario.test_imports import FILE, POINT
 
 pytestmark = pytest.mark.timeout(120)
@@ -45,3 +45,39 @@ async def test_a_file_is_previewed_imported_and_in_the_inbox(api: Api) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390
         await shot(page, "inbox")
     assert unexpected(complaints) == []
+
+
+async def signed_in(page: Page, api: Api, name: str) -> None:
+    await page.goto(api.url)
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["390", "1400"])
+async def test_a_wrong_zone_is_proposed_by_one_and_confirmed_by_another(api: Api, size: ViewportSize) -> None:
+    await asyncio.to_thread(api.accounts.add_user, "ben", Role.SUPERVISOR, PASSWORD, actor="test", reason="")
+    made = await api.program().post("/imports", content=FILE, params={"zone": "UTC", "name": "shipper 7.csv"})
+    assert made.status_code == 201
+    async with opened(size) as (page, complaints):
+        answers = iter(["Europe/Zurich", "the logger was set in Zurich"])
+        page.on("dialog", lambda dialog: dialog.accept(next(answers)))
+        await signed_in(page, api, "anna")
+        await page.locator("#imported-head").click()
+        await page.get_by_role("button", name="Other zone").click()
+        await expect(page.locator("#inbox")).to_contain_text(
+            "correction (zone Europe/Zurich) proposed by anna"
+        )
+        await page.get_by_role("button", name="Confirm").first.wait_for()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        await shot(page, f"correction-{size['width']}")
+    async with opened(size) as (page, complaints_of_ben):
+        page.on("dialog", lambda dialog: dialog.accept("the waybill says so"))
+        await signed_in(page, api, "ben")
+        await page.locator("#inbox").get_by_role("button", name="Confirm").click()
+        await expect(page.locator("#inbox")).to_contain_text(f"link {POINT}")
+        await page.locator("#imported-head").click()
+        await expect(page.locator("#imported")).to_contain_text(
+            "in force, version 2, 48 readings, zone Europe/Zurich"
+        )
+    assert unexpected(complaints) + unexpected(complaints_of_ben) == []

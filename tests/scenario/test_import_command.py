@@ -61,12 +61,21 @@ async def test_readings_events_and_links_and_the_same_again(api: Api, tmp_path: 
         "point-equipment,import/TL-0815/logger/Temperature,NOBODY,2026-09-21T06:00:00Z,,packed in\n",
         "utf-8",
     )
+    assert "2 new" in (await shell("links", str(links), "--dry-run"))[1]
     code, said = await shell("links", str(links))
     assert (code, "1 new, 1 refused" in said) == (1, True), said
     assert "1 here already, 1 refused" in (await shell("links", str(links)))[1]
+    assert "1 here already, 1 new" in (await shell("links", str(links), "--dry-run"))[1]
+    ended = tmp_path / "ended.csv"
+    ended.write_text(links.read_text("utf-8").replace("00Z,,", "00Z,2026-09-21T07:00:00Z,"), "utf-8")
+    assert "differs" in (await shell("links", str(ended), "--dry-run"))[1]
+    code, said = await shell("readings", str(file), "--zone", "UTC", "--dry-run")
+    assert "zone: is 'Europe/Zurich', would be 'UTC'" in said
     scans = tmp_path / "scans.csv"
     scans.write_text("act,batch,equipment,time\nput_in,B-1,SHP-7,2026-09-21T06:00:00Z\n", "utf-8")
+    assert "1 new" in (await shell("events", str(scans), "--dry-run"))[1]
     assert "1 new" in (await shell("events", str(scans)))[1]
+    assert "1 here already" in (await shell("events", str(scans), "--dry-run"))[1]
     assert "1 here already" in (await shell("events", str(scans)))[1]
     scans.write_text("act,colour\nput_in,red\n", "utf-8")
     code, said = await shell("events", str(scans))

@@ -47,13 +47,71 @@ async function act(path, stored) {
   }
 }
 
+// What a person wishes or decides goes with their reason; a wish counts when another person confirms it.
+function button(label, path, ask) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = label;
+  made.addEventListener("click", async () => {
+    const body = ask();
+    if (!body) return;
+    try {
+      await asked(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      await draw();
+    } catch (problem) {
+      $("file-said").replaceChildren(line(problem.message, "problem"));
+    }
+  });
+  return made;
+}
+
+function why(label) {
+  const reason = window.prompt(`${label}: why?`);
+  return reason ? { reason } : null;
+}
+
+function otherZone() {
+  const zone = window.prompt("In which zone was the logger's clock set?");
+  const told = zone ? why(`Read in ${zone}`) : null;
+  return told ? { ...told, zone } : null;
+}
+
+function withButtons(text, buttons, kind = "") {
+  const item = line(text, kind);
+  const span = document.createElement("span");
+  span.className = "ranges";
+  span.append(...buttons);
+  if (buttons.length) item.append(" ", span);
+  return item;
+}
+
+function inboxLine(one, rights) {
+  const name = one.name || one.id, where = `/imports/${encodeURIComponent(one.id)}`, wish = one.proposed;
+  if (!wish) return line(one.kind === "evidence" ? `${name}: evidence of nothing yet` : `${name}: link ${one.unlinked.join(", ")}`);
+  const said = Object.entries(wish.said).map(([key, value]) => `${key} ${typeof value === "object" ? "changed" : value}`).join(", ");
+  const decide = rights.includes("confirm") ? [button("Confirm", `${where}/confirmation`, () => why("Confirm")),
+    button("Reject", `${where}/rejection`, () => why("Reject"))] : [];
+  return withButtons(`${name}: ${wish.wish}${said ? ` (${said})` : ""} proposed by ${wish.actor}: ${wish.reason}. Another person decides.`, decide);
+}
+
+function importLine(one, rights) {
+  const where = `/imports/${encodeURIComponent(one.id)}`, enter = rights.includes("enter") && !one.proposed;
+  const how = one.kind === "evidence" ? "evidence" : `${one.readings} readings, zone ${one.zone || "in the file"}`;
+  const notes = [...one.notes, ...(one.clock ? [`drift ${one.clock.drift_ppm} ppm`] : [])];
+  const buttons = [...(enter && one.kind === "readings" ? [button("Other zone", `${where}/correction`, otherZone)] : []),
+    ...(enter && one.state === "in_force" ? [button("Withdraw", `${where}/withdrawal`, () => why("Withdraw"))] : [])];
+  return withButtons(`${one.name || one.id}: ${one.state.replace("_", " ")}, version ${one.version}, ${how}${notes.length ? `; ${notes.join("; ")}` : ""}`, buttons);
+}
+
 async function draw() {
   if ($("site").hidden) return;
   try {
-    const { items } = await asked("/imports?inbox=true");
-    const lines = items.map((one) => line(
-      one.kind === "evidence" ? `${one.name || one.id}: evidence of nothing yet` : `${one.name || one.id}: link ${one.unlinked.join(", ")}`));
+    const [{ items }, every, session] = await Promise.all([asked("/imports?inbox=true"), asked("/imports?limit=500"), asked("/session")]);
+    const rights = session.person ? session.rights : [];
+    const lines = items.map((one) => inboxLine(one, rights));
     $("inbox").replaceChildren(...(lines.length ? lines : [line("Everything that came belongs to something.")]));
+    $("imported").replaceChildren(...every.items.slice(-20).reverse().map((one) => importLine(one, rights)));
+    $("imported-head").textContent = `Imported files (${every.items.length})`;
   } catch {
     // app.js tells that answers stopped; the list stays as it was.
   }
