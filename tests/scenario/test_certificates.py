@@ -84,7 +84,34 @@ async def test_a_certificate_corrects_what_is_judged_and_nothing_that_is_stored(
     then = await point_row(robot, before)
     assert (then["min"], then["calibration"]["state"]) == (-20, "uncalibrated")
     raw = (await robot.get(f"/points/{FREEZER}/readings")).json()["items"]
-    assert {one["value"] for one in raw} == {-20}
+    assert {(one["value"], "corrected" in one) for one in raw} == {(-20, False)}
+    assert await corrected(robot) == {(-20, -19.5, ())}
+    assert await corrected(robot, before) == {(-20, None, ("UNCALIBRATED",))}
+
+
+async def corrected(client: httpx.AsyncClient, known: str = "") -> set[tuple[Any, ...]]:
+    params = {"corrected": "true", **({"as_known_at": known} if known else {})}
+    answer = await client.get(f"/points/{FREEZER}/readings", params=params)
+    assert answer.status_code == 200, answer.text
+    return {(one["value"], one["corrected"], tuple(one["flags"])) for one in answer.json()["items"]}
+
+
+async def test_a_reading_after_the_due_date_stays_and_is_flagged(api: Api) -> None:
+    robot = await placed(api)
+    old = {
+        **CERTIFICATE,
+        "due": "2026-02-01T00:00:00Z",
+        "points": [{"reference": 0, "as_found": 0.5, "u": 0.1}],
+    }
+    assert (await robot.post("/instruments/T-1/certificates", json=old)).status_code == 201
+    assert await corrected(robot) == {(-20, -20.5, ("CAL_EXPIRED", "EXTRAPOLATED"))}
+    row = await point_row(robot)
+    assert (row["calibration"]["state"], row["calibration"]["flags"]) == (
+        "expired",
+        {"CAL_EXPIRED": row["present"]},
+    )
+    answer = await robot.get(f"/points/{FREEZER}/readings", params={"corrected": "true", "max_points": 5})
+    assert answer.status_code == 422
 
 
 async def test_a_second_person_confirms_and_a_wrong_device_is_corrected(api: Api) -> None:

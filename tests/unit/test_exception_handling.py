@@ -12,6 +12,7 @@ from collector.identity.errors import ContradictionError, UnknownIdentityError
 from collector.identity.exceptions import ExceptionItem, ExceptionKind, all_exceptions, exception, worst_first
 from collector.identity.exceptions.grouping import grouped
 from collector.identity.exceptions.handling import handled, handlings_of
+from collector.identity.rows import JournalRow, RowKind
 from collector.registry.handling import (
     AssignmentRequest,
     ReopeningRequest,
@@ -128,3 +129,17 @@ def test_a_gateway_that_fell_silent_is_one_incident_and_an_hour_later_another() 
     (more,) = grouped([*found[:3], gap(5, 20)])
     assert more.id == incident.id
     assert grouped([gap(1, 0)]) == []
+
+
+def test_every_kind_has_somebody_to_look_after_it_a_due_time_and_a_suggestion() -> None:
+    for kind in ExceptionKind:
+        item = exception(kind, "batch:x/B", about=(), evidence=(), opened_ns=ns(1), suggested="Look at it.")
+        found = handled(item, {})
+        assert found.owner_role in {"qa", "supervisor", "admin"}, kind
+        assert found.due_ns is not None
+        assert found.due_ns > ns(1)
+    told = {"owner": "lea", "due_ns": ns(9)}
+    kind = RowKind.EXCEPTION_ASSIGNMENT
+    row = JournalRow(id=1, known_at_ns=1, actor="a", kind=kind, subject=item.id, body=told)
+    named = handled(item, handlings_of([row]))
+    assert (named.owner, named.due_ns) == ("lea", ns(9))

@@ -12,9 +12,18 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from collector.api.known import Interval, Seen, TheInterval, TheServices, known_document, with_time
+from collector.api.known import (
+    Interval,
+    Seen,
+    TheInterval,
+    TheRegistry,
+    TheServices,
+    known_document,
+    with_time,
+)
 from collector.api.problems import ProblemError, unusable
 from collector.api.readings.asked import extent_of, info_of, parts_of
+from collector.api.readings.corrected import with_corrections
 from collector.api.readings.files import csv_parts, parquet_parts
 from collector.api.readings.unkept import nothing_kept, unkept_document, unkept_header, unkept_spans
 from collector.api.readings.values import json_value
@@ -98,9 +107,16 @@ def readings(
     max_points: MaxPoints = None,
     limit: Limit = LIMIT_DEFAULT,
     cursor: Cursor = None,
+    corrected: bool = False,
+    registry: TheRegistry,
 ) -> JSONResponse:
-    """Raw readings by time, or with `max_points` at most so many buckets of minimum, mean and maximum."""
+    """Raw readings by time, or with `max_points` at most so many buckets of minimum, mean and maximum.
+
+    `corrected`: each with what its instrument's certificate makes of it, and flags (CAL_EXPIRED).
+    """
     info = info_of(services, name)
+    if corrected and max_points is not None:
+        raise unusable("corrected: readings are corrected one by one; leave out max_points")
     after: Place | None = None
     if cursor:
         after, known = _parse_cursor(services, cursor)
@@ -113,6 +129,8 @@ def readings(
         items = [_item(row) for part in parts_of(services, info, interval, known) for row in part.rows()]
         return answer("raw", items, None)
     items, last = _page(services, info, interval, known, after=after, limit=limit)
+    if corrected:
+        items = with_corrections(items, str(info.point), registry.facts(known))
     following = None if last is None else f"{known.token}~{'~'.join(map(str, last))}"
     return answer("raw", items, following)
 

@@ -34,6 +34,33 @@ DUE_AFTER_NS: Final = {
     ExceptionKind.UNASSIGNED: 7 * 24 * _HOUR_NS,
 }
 """Of kinds that touch a product now; everything else is due within a day (to be confirmed by QA)."""
+_PRODUCT: Final = (
+    *_URGENT,
+    ExceptionKind.OUT_OF_PROFILE,
+    ExceptionKind.CAL_EXPIRED,
+    ExceptionKind.DISAGREEMENT,
+    ExceptionKind.SAMPLING_INTERVAL,
+    ExceptionKind.MANUAL_DIFFERS,
+    ExceptionKind.MANUAL_EDIT,
+    ExceptionKind.GAP,
+    ExceptionKind.LOSS,
+)
+_DOORS: Final = (
+    ExceptionKind.UNKNOWN_IDENTITY,
+    ExceptionKind.OLD_LABEL,
+    ExceptionKind.OVERLAP,
+    ExceptionKind.UNPLACED,
+    ExceptionKind.OPEN_TOO_LONG,
+    ExceptionKind.UNMATCHED_SCAN,
+    ExceptionKind.LATE_SCAN,
+    ExceptionKind.BEHIND_SCHEDULE,
+    ExceptionKind.DUE_SOON,
+    ExceptionKind.CLOCKS_DISAGREE,
+    ExceptionKind.UNASSIGNED,
+)
+OWNER_ROLE: Final = {**dict.fromkeys(_PRODUCT, "qa"), **dict.fromkeys(_DOORS, "supervisor")}
+"""Who looks after an exception until somebody is named; gateways and disks are an administrator's."""
+OWNER_ROLE_DEFAULT: Final = "admin"
 DUE_AFTER_DEFAULT_NS: Final = 24 * _HOUR_NS
 
 
@@ -120,12 +147,14 @@ def handled(item: ExceptionItem, handlings: Mapping[str, Handling]) -> Exception
     after_ns = DUE_AFTER_NS.get(item.kind, DUE_AFTER_DEFAULT_NS)
     due_ns = handling.due_ns or item.due_ns or item.opened_ns + after_ns
     resolution = handling.resolution
+    role = OWNER_ROLE.get(item.kind, OWNER_ROLE_DEFAULT)
     if resolution is None:
-        return replace(item, owner=handling.owner, due_ns=due_ns)
+        return replace(item, owner=handling.owner, owner_role=role, due_ns=due_ns)
     stands = resolution.evidence == evidence_hash(item)
     return replace(
         item,
         owner=handling.owner,
+        owner_role=role,
         due_ns=due_ns,
         resolved=item.resolved or stands,
         resolution=resolution.document(stands=stands),

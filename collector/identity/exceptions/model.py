@@ -77,6 +77,7 @@ class ExceptionItem:
     suggested: str
     resolved: bool = False
     owner: str | None = None
+    owner_role: str = ""
     due_ns: int | None = None
     resolution: Mapping[str, Any] | None = None
 
@@ -90,6 +91,7 @@ class ExceptionItem:
             "evidence": list(self.evidence),
             "opened": utc_text(self.opened_ns),
             "owner": self.owner,
+            "owner_role": self.owner_role or None,
             "due": utc_text_or_none(self.due_ns),
             "suggested": self.suggested,
             "state": "resolved" if self.resolved else "open",

@@ -147,8 +147,12 @@ def correction_of(certificate: Certificate, value: NDArray[np.float64]) -> NDArr
     ).astype(np.float64)
 
 
-def extrapolated(certificate: Certificate, value: NDArray[np.float64]) -> int:
-    """How many readings lie outside the points of the certificate: the nearest correction was used."""
+def beyond(certificate: Certificate, value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which readings lie outside the points of the certificate: the nearest correction was used."""
     points = certificate.points
-    beyond = (value < points[0].as_left) | (value > points[-1].as_left)
-    return int(np.count_nonzero(beyond))
+    return (value < points[0].as_left) | (value > points[-1].as_left)
+
+
+def extrapolated(certificate: Certificate, value: NDArray[np.float64]) -> int:
+    """How many they are."""
+    return int(np.count_nonzero(beyond(certificate, value)))
