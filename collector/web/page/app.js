@@ -424,7 +424,7 @@ async function refresh(all) {
   $("banner").hidden = true;
   state.point ??= (state.points.find((item) => item.point.endsWith("FRZ-01/temperature")) || state.points[0])?.point ?? null;
   drawPoints();
-  drawNodes(nodes.items);
+  drawNodes(nodes.items.filter((node) => node.group !== "import")); // a file is no gateway that could be offline
   if (!all) return;
   const [batches, rules] = await Promise.all([ask("/batches"), ask("/rules")]);
   [state.batches, state.rules] = [batches.items, rules.items];

@@ -85,11 +85,11 @@ function withButtons(text, buttons, kind = "") {
   return item;
 }
 
-function inboxLine(one, rights) {
+function inboxLine(one, rights, user) {
   const name = one.name || one.id, where = `/imports/${encodeURIComponent(one.id)}`, wish = one.proposed;
   if (!wish) return line(one.kind === "evidence" ? `${name}: evidence of nothing yet` : `${name}: link ${one.unlinked.join(", ")}`);
   const said = Object.entries(wish.said).map(([key, value]) => `${key} ${typeof value === "object" ? "changed" : value}`).join(", ");
-  const decide = rights.includes("confirm") ? [button("Confirm", `${where}/confirmation`, () => why("Confirm")),
+  const decide = rights.includes("confirm") && wish.actor !== user ? [button("Confirm", `${where}/confirmation`, () => why("Confirm")),
     button("Reject", `${where}/rejection`, () => why("Reject"))] : [];
   return withButtons(`${name}: ${wish.wish}${said ? ` (${said})` : ""} proposed by ${wish.actor}: ${wish.reason}. Another person decides.`, decide);
 }
@@ -108,7 +108,7 @@ async function draw() {
   try {
     const [{ items }, every, session] = await Promise.all([asked("/imports?inbox=true"), asked("/imports?limit=500"), asked("/session")]);
     const rights = session.person ? session.rights : [];
-    const lines = items.map((one) => inboxLine(one, rights));
+    const lines = items.map((one) => inboxLine(one, rights, session.user));
     $("inbox").replaceChildren(...(lines.length ? lines : [line("Everything that came belongs to something.")]));
     $("imported").replaceChildren(...every.items.slice(-20).reverse().map((one) => importLine(one, rights)));
     $("imported-head").textContent = `Imported files (${every.items.length})`;
