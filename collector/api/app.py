@@ -33,6 +33,7 @@ from collector.api.quality import (
     manifest,
     readiness,
     retention,
+    signatures,
 )
 from collector.api.services import Services
 from collector.registry.commands import Registry
@@ -53,7 +54,6 @@ PAGE: Final = {
 NOT_BUILT: Final = (
     ("the stream of changes", "/stream"),
     ("the audit trail", "/audit"),
-    ("signing", "/batches/{rest:path}/signatures"),
     ("the batch record", "/batches/{rest:path}/records"),
     ("the batch record", "/records/{rest:path}"),
 )
@@ -87,6 +87,7 @@ def create_app(services: Services) -> FastAPI:
         custody,
         alarms,
         readiness,
+        signatures,
         retention,
         handling,
         certificates,

@@ -26,9 +26,10 @@ from collector.api.known import (
     known_document,
     paged,
     time_ns,
+    with_time,
 )
 from collector.api.readings.unkept import unkept_spans
-from collector.api.services import Services
+from collector.api.services import Position, Services
 from collector.api.things import find_rule
 from collector.custody.words import Chains
 from collector.identity.exceptions import (
@@ -44,14 +45,16 @@ from collector.identity.exceptions import (
 from collector.identity.exceptions.grouping import grouped
 from collector.identity.exceptions.handling import handled, handlings_of
 from collector.identity.facts import Facts, RuleVersion
-from collector.identity.ids import Kind
+from collector.identity.ids import Kind, parse_token
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.resolve import LegPoint, Resolver
+from collector.identity.rows import RowKind
 from collector.identity.times import NS_PER_MS, Span, utc_text
 from collector.judge.columns import Absent, Columns, PointFacts
 from collector.judge.excursions import excursions_of
 from collector.judge.history import Sources, build_history
 from collector.judge.manifest.build import manifest_of
+from collector.records.signing import Signed, has_drifted, recorded, signatures_of
 from collector.registry.commands import Registry
 from collector.store.judging.whys import Whys
 from collector.store.numbers import NumberSet
@@ -140,19 +143,51 @@ class Judge:
         self._kept: OrderedDict[tuple[str, str, int, int], list[Document]] = OrderedDict()
         self._lock = threading.Lock()
         self._arrived = Arrived(services)
+        self._drifted: dict[str, bool] = {}
 
     def facts(self, known: KnownPosition) -> Facts:
         """Everything known about identities at the position."""
         return self._registry.facts(known)
 
-    def history(self, batch: str, known: KnownPosition) -> Document:
-        """The history document of a batch named by id, alias or number."""
+    def plain(self, batch: str, known: KnownPosition) -> tuple[Facts, Document]:
+        """What is signed: the history of a batch named by id, alias or number, without its signatures."""
         facts = self.facts(known)
         thing = facts.find(Kind.BATCH, batch)
         resolver = Resolver(facts)
-        return build_history(
+        return facts, build_history(
             thing, facts, sources=self._sources(facts), software=software(), resolver=resolver
         )
+
+    def history(self, batch: str, known: KnownPosition) -> Document:
+        """As `plain`, with the state of its record and what its signatures bring."""
+        facts, document = self.plain(batch, known)
+        return self._recorded(document, facts, known)[0]
+
+    def _recorded(
+        self, document: Document, facts: Facts, known: KnownPosition
+    ) -> tuple[Document, list[ExceptionItem]]:
+        rows = self._services.journal.rows(upto=known.journal, kinds=(RowKind.SIGNATURE,))
+        of = [row for row in rows if row.subject == document["batch"]["id"]]
+        signed = signatures_of(of, self._services.journal.answer)
+        drifted = [one.id for one in signed if self._has_drifted(one)]
+        return recorded(document, facts, signed, drifted=drifted)
+
+    def _has_drifted(self, one: Signed) -> bool:
+        """Derived once in the life of a process: the same software gives the same answer."""
+        found = self._drifted.get(one.id)
+        if found is None:
+            token = parse_token(one.position)
+            assert token is not None, "written by us"
+            at = with_time(self._services, Position(*token))
+            found = self._drifted[one.id] = has_drifted(one, self.plain(one.batch, at)[1])
+        return found
+
+    def alarms(self, known: KnownPosition) -> list[Document]:
+        """Every alarm that ever moved, as known at the position; await that it took effect."""
+        moves = self._services.alarms.known_at(
+            ledger=known.ledger, journal=known.journal, known_ns=known.known_ns
+        )
+        return [move.document for move in moves]
 
     def manifest(self, batch: str, known: KnownPosition) -> Document:
         """The expected-sample manifest of a batch named by id, alias or number."""
@@ -179,7 +214,10 @@ class Judge:
         handlings = handlings_of(facts.decisions)
         found = [handled(item, handlings) for item in sources.exceptions]
         for batch in facts.batches:
-            build_history(batch, facts, sources=sources, software=software(), resolver=resolver, gather=found)
+            document = build_history(
+                batch, facts, sources=sources, software=software(), resolver=resolver, gather=found
+            )
+            found += self._recorded(document, facts, known)[1]
         return worst_first(found)
 
     def exceptions(self, known: KnownPosition) -> list[Document]:

@@ -47,8 +47,10 @@ class Follower(Protocol):
 class Effect(Protocol):
     """How far alarms have followed decisions, and a way to await it."""
 
-    async def reached(self, *, journal: int, timeout_s: float = 10.0) -> None:
-        """Returns when a row of the journal has taken effect; raises TimeoutError."""
+    async def reached(
+        self, *, journal: int, ledger: int = 0, known_ns: int = 0, timeout_s: float = 10.0
+    ) -> None:
+        """Returns when everything up to a position has taken effect; raises TimeoutError."""
         ...
 
 

@@ -59,6 +59,7 @@ class RowKind(StrEnum):
     RETENTION = "retention"
     HOLD = "hold"
     HOLD_RELEASE = "hold_release"
+    SIGNATURE = "signature"
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a kind of row
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from collector.identity.times import ns_of_text
+from collector.judge.findings.alarms import concerning, in_the_way
+
 COVERAGE_MIN: Final = 0.95
 """Share of required slots that must be present (to be confirmed by QA)."""
 
@@ -218,6 +221,39 @@ def _ledger(history: Document) -> Answer:
     )
 
 
+def _alarms(history: Document) -> Answer:
+    if "alarms" not in history:
+        return NOT_BUILT
+    found = concerning(history, history["alarms"])
+    bad = in_the_way(found, known_ns=ns_of_text(history["known"]["time"]))
+    return (Result.FAIL, bad) if bad else (Result.PASS, [f"{one['id']} {one['state']}" for one in found])
+
+
+def _reviews(history: Document) -> list[Document]:
+    record = history.get("record") or {"signatures": ()}
+    return [one for one in record["signatures"] if one["standing"] and one["meaning"] == "review"]
+
+
+def _unchanged(history: Document) -> Answer:
+    reviews = _reviews(history)
+    if not reviews:
+        return Result.INDETERMINATE, ("no review is signed",)
+    [last] = reviews
+    if last["changed"]:
+        return Result.FAIL, [f"changed since {last['id']} of {last['position']}", *last["changed"]]
+    return Result.PASS, [f"{last['id']} of {last['position']}, {last['sha256']}"]
+
+
+def _reviewer(history: Document) -> Answer:
+    reviews = _reviews(history)
+    if not reviews:
+        return Result.INDETERMINATE, ("no review is signed",)
+    both = sorted({one["user"] for one in reviews} & set(history["record"]["performers"]))
+    if both:
+        return Result.FAIL, [f"{name} reviewed what they performed" for name in both]
+    return Result.PASS, [f"reviewed by {one['user']}" for one in reviews]
+
+
 def _not_built(_history: Document) -> Answer:
     return NOT_BUILT
 
@@ -232,13 +268,13 @@ CHECKS: Final[tuple[tuple[str, str, Callable[[Document], Answer]], ...]] = (
     ("G7", "sensors in calibration", _calibration),
     ("G8", "clocks within their bound", _clocks),
     ("G9", "manual and late statements confirmed by a second person", _second_person),
-    ("G10", "alarms acknowledged, none shelved or stale", _not_built),
+    ("G10", "alarms acknowledged, none shelved or stale", _alarms),
     ("G11", "rules and profile approved and in force", _versions),
     ("G12", "the originals verify", _ledger),
     ("G13", "deviations closed at every site", _not_built),
-    ("G14", "nothing changed since the last review", _not_built),
+    ("G14", "nothing changed since the last review", _unchanged),
     ("G15", "shipper requalified, hold time with margin", _not_built),
-    ("G16", "the reviewer is not the performer", _not_built),
+    ("G16", "the reviewer is not the performer", _reviewer),
 )
 
 

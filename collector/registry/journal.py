@@ -7,6 +7,7 @@ disk flush: from the event loop, call them in a thread.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from bisect import bisect_right
@@ -15,14 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from collector.identity.rows import JournalRow
 from collector.registry.anchor import Anchor, End
 from collector.registry.errors import RegistryError
-from collector.registry.tables import JOURNAL, migrate
+from collector.registry.tables import ANSWER, JOURNAL, migrate
 
 BUSY_TIMEOUT_MS: Final = 5000
 """How long a commit waits for a reader of the file (a backup) before it fails."""
@@ -62,6 +63,12 @@ def _prepare(connection: Any, _record: object) -> None:
 
 def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _keep(connection: Connection, answer: bytes) -> None:
+    sha256 = hashlib.sha256(answer).hexdigest()
+    if connection.execute(select(ANSWER.c.sha256).where(ANSWER.c.sha256 == sha256)).scalar() is None:
+        connection.execute(insert(ANSWER).values(sha256=sha256, bytes=answer))
 
 
 class Journal:
@@ -110,15 +117,27 @@ class Journal:
             yield
 
     def append(
-        self, *, kind: str, subject: str, body: Mapping[str, Any], actor: str, reason: str = ""
+        self,
+        *,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        actor: str,
+        reason: str = "",
+        answer: bytes | None = None,
     ) -> JournalRow:
-        """Commit one row and return it with its id and known time. RegistryError when the file takes none."""
+        """Commit one row and return it with its id and known time. RegistryError when the file takes none.
+
+        `answer`, what the row signs, is kept with it under its SHA-256.
+        """
         text = canonical(body)
         with self._lock:
             last_ns = max(self._rows[-1].known_at_ns if self._rows else 0, self._asked_ns + 1)
             try:
                 with self._engine.begin() as connection:
                     known_ns = max(self._now_ns(), last_ns)
+                    if answer is not None:
+                        _keep(connection, answer)
                     result = connection.execute(
                         insert(JOURNAL).values(
                             known_at_ns=known_ns,
@@ -146,6 +165,12 @@ class Journal:
             self._rows.append(row)
             self.remember_end()
             return row
+
+    def answer(self, sha256: str) -> bytes | None:
+        """A signed answer as it was, None when there is none of that hash."""
+        with self._lock, self._engine.begin() as connection:
+            found = connection.execute(select(ANSWER.c.bytes).where(ANSWER.c.sha256 == sha256)).scalar()
+            return None if found is None else bytes(found)
 
     def lost_end(self) -> End | None:
         """The end that its anchor remembers, when that is not there any more: rows were lost."""

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    insert,
+    select,
+)
 
 from collector.registry.errors import RegistryError
 
@@ -28,6 +40,14 @@ JOURNAL: Final = Table(
     Index("journal_known", "known_at_ns"),
     sqlite_autoincrement=True,
 )
+
+ANSWER: Final = Table(
+    "answer",
+    METADATA,
+    Column("sha256", Text, primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+"""Answers that somebody signed, exactly as they were, under their hash."""
 
 SCHEMA: Final = Table("schema_version", METADATA, Column("version", Integer, nullable=False))
 

@@ -17,6 +17,7 @@ import pytest
 from collector.identity import exceptions as detectors
 from collector.identity.errors import RefusedError
 from collector.identity.exceptions import ExceptionItem, NodeSeen, PointSeen, all_exceptions, worst_first
+from collector.identity.facts import Facts
 from collector.identity.ids import Kind, Position
 from collector.identity.requests import (
     AliasRequest,
@@ -34,6 +35,7 @@ from collector.identity.times import NS_PER_S
 from collector.judge.columns import PointFacts
 from collector.judge.history import Sources, build_history
 from collector.judge.readiness import Purpose, readiness
+from collector.records import signing
 from collector.registry.commands import (
     confirm_link,
     correct_link,
@@ -50,6 +52,7 @@ from collector.registry.identities import (
     post_profile,
     post_provisional,
 )
+from tests.scenario.edge_kept import alarms_at, command, sign
 from tests.scenario.edge_steps import stated_steps
 from tests.unit.identity_site import Columns, Site, Store, at, columns, ns
 
@@ -146,6 +149,8 @@ class Case:
             ),
             "agree": lambda: decide_identification(registry, who, container, decided, confirm=True).id,
             "mark": lambda: self._mark(step),
+            "sign": lambda: self._sign(step, who),
+            "alarm": lambda: command(registry.journal, who, step, ns(clock(step.get("until", "00:00")))),
             **stated_steps(registry, who, step, body, self.made),
         }
         if "subject" in body:
@@ -169,6 +174,13 @@ class Case:
 
     def _mark(self, step: Document) -> None:
         self.marks[step["name"]] = self.site.position(clock(step["time"]))
+
+    def _sign(self, step: Document, who: str) -> str:
+        position = self.site.position(clock(step["time"]))
+        facts = self.site.registry.facts(position)
+        batch = facts.find(Kind.BATCH, step["batch"])
+        document = build_history(batch, facts, sources=self.sources(position), software="x")
+        return sign(self.site.registry.journal, who, step["meaning"], document)
 
     # --- what is known ----------------------------------------------------------------------------
 
@@ -228,12 +240,10 @@ class Case:
             position = self.marks.get(expected.get("as_known_at", ""), self.site.position(clock(self.end)))
             facts, sources = self.site.registry.facts(position), self.sources(position)
             items: list[ExceptionItem] = list(sources.exceptions)
-            histories = {
-                batch.id: build_history(
-                    facts.find(Kind.BATCH, batch.id), facts, sources=sources, software="x", gather=items
-                )
-                for batch in facts.batches
-            }
+            histories = {}
+            for batch in facts.batches:
+                plain = build_history(batch, facts, sources=sources, software="x", gather=items)
+                histories[batch.id] = self._kept(plain, facts, position, items)
             found = sorted(
                 [one.kind.value, one.subjects[0], "resolved" if one.resolved else "open"]
                 for one in worst_first(items)
@@ -241,6 +251,25 @@ class Case:
             assert found == sorted(expected["exceptions"])
             for batch, wanted in expected.get("history", {}).items():
                 seen(histories[facts.find(Kind.BATCH, batch).id], wanted)
+
+    def _kept(
+        self, plain: Document, facts: Facts, position: Position, items: list[ExceptionItem]
+    ) -> Document:
+        """With its signatures and alarms."""
+        journal = self.site.registry.journal
+        signed = signing.signatures_of(journal.rows(upto=position.journal), journal.answer)
+        document, found = signing.recorded(plain, facts, signed)
+        items += found
+        known_of: dict[str, dict[int, int]] = {}
+        for point, told in self.document.get("readings", {}).items():
+            late = known_of.setdefault(point, {})
+            for series in told["series"]:
+                if "known" in series:
+                    start, end = ns(clock(series["from"])), ns(clock(series["to"]))
+                    step = int(series.get("period_s", told["period_s"]) * NS_PER_S)
+                    late.update(dict.fromkeys(range(start, end, step), ns(clock(series["known"]))))
+        readings = self.store(position).points
+        return {**document, "alarms": alarms_at(facts, journal.rows(), readings, known_of, position)}
 
     @property
     def end(self) -> str:
@@ -271,6 +300,11 @@ def seen(history: Document, wanted: Document) -> None:
             for one in history["custody"]["chain"]
         ],
         "inherited": [leg["inherited_from"] for leg in history["legs"]],
+        "record": history["record"]["state"],
+        "changed": [one["changed"] for one in history["record"]["signatures"]],
+        "alarms": [
+            [one["id"] if not one["retrospective"] else "finding", one["letter"]] for one in history["alarms"]
+        ],
         "impacts": [[one["point"].split("/")[-1], one["impact"]] for one in history["calibration"]],
     }
     for key, value in wanted.items():

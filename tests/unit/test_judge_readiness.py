@@ -63,7 +63,7 @@ def test_what_exists_passes_and_the_rest_is_indeterminate_so_nothing_is_ready() 
         "G9",
     ]
     unbuilt = [one["id"] for one in document["checks"] if one["evidence"] == ["not_built"]]
-    assert unbuilt == ["G10", "G12", "G13", "G14", "G15", "G16"]
+    assert unbuilt == ["G10", "G12", "G13", "G15"]
 
 
 def test_only_sixteen_passes_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +154,71 @@ def test_a_provisional_point_waits_for_a_second_person_and_a_resolved_exception_
     (check,) = [one for one in readiness(history(legs=[leg]), Purpose.RELEASE)["checks"] if one["id"] == "G9"]
     assert (check["result"], check["evidence"]) == ("fail", ["provisional: link:7"])
     assert results(history(**told("excursion", "resolved")))["G5"] == "pass"
+
+
+LEG_POINT = {"point": "g/n/d/t", "state": "confirmed", "links": []}
+FROM, TO = "2026-10-03T00:00:00.000Z", "2026-10-03T12:00:00.000Z"
+
+
+def alarm(**more: Any) -> dict[str, Any]:
+    held = {"from": "2026-10-03T06:00:00.000Z", "known": "2026-10-03T06:00:01.000Z", "to": None}
+    whole = {
+        "id": "alarm:r/high",
+        "subject": "point:g/n/d/t",
+        "state": "acked",
+        "activation": held,
+        "unacked": False,
+        "unacked_from": None,
+        "active": False,
+        "shelf": None,
+        "work_order": None,
+    }
+    return {**whole, **more}
+
+
+def with_alarms(*alarms: dict[str, Any]) -> dict[str, str]:
+    leg = {**history()["legs"][0], "from": FROM, "to": TO, "points": [LEG_POINT]}
+    return results(history(legs=[leg], alarms=list(alarms)))
+
+
+@pytest.mark.parametrize(
+    ("found", "result"),
+    [
+        ({}, "pass"),
+        ({"unacked": True, "unacked_from": "2026-10-03T06:00:00.000Z"}, "fail"),
+        ({"unacked": True, "unacked_from": "2026-10-03T13:00:00.000Z"}, "pass"),
+        ({"unacked": True, "subject": "node:g/n"}, "fail"),
+        ({"unacked": True, "subject": "device:g/n/other"}, "pass"),
+        ({"shelf": {"since": FROM, "until": "2026-10-05T00:00:00.000Z"}}, "fail"),
+        ({"shelf": {"since": TO, "until": "2026-10-05T00:00:00.000Z"}, "activation": None}, "pass"),
+        ({"active": True}, "pass"),
+        ({"active": True, "activation": {"from": FROM, "known": "2026-10-02T23:00:00Z", "to": None}}, "fail"),
+        ({"work_order": "WO-1"}, "fail"),
+    ],
+)
+def test_alarms_that_concern_the_batch_are_done_with(found: dict[str, Any], result: str) -> None:
+    assert with_alarms(alarm(**found))["G10"] == result
+
+
+def review(**more: Any) -> dict[str, Any]:
+    whole = {"id": "signature:9", "meaning": "review", "user": "quinn", "standing": True, "changed": []}
+    return {**whole, "position": "L1.J1", "sha256": "00", **more}
+
+
+@pytest.mark.parametrize(
+    ("signatures", "unchanged", "reviewer"),
+    [
+        ([], "indeterminate", "indeterminate"),
+        ([review(meaning="release")], "indeterminate", "indeterminate"),
+        ([review(standing=False)], "indeterminate", "indeterminate"),
+        ([review()], "pass", "pass"),
+        ([review(changed=["coverage.missing: 1 is now 0"])], "fail", "pass"),
+        ([review(user="anna")], "pass", "fail"),
+    ],
+)
+def test_the_last_review_holds_and_is_another_person_s(
+    signatures: list[dict[str, Any]], unchanged: str, reviewer: str
+) -> None:
+    record = {"state": "signed", "performers": ["anna", "bert"], "signatures": signatures}
+    found = results(history(record=record))
+    assert (found["G14"], found["G16"]) == (unchanged, reviewer)

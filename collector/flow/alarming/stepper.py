@@ -8,7 +8,7 @@ give the same moves, however the steps were cut. Must not know tasks or clocks. 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -63,6 +63,7 @@ class Stepper:
         self._resolver = Resolver(ledger=ledger, projection=projection)
         self.board: Board = board_of(file.kept())
         self.cursor = file.cursor
+        self._before = _at(file.cursor)
 
     def step(self) -> bool:
         """Take what is committed and projected; whether there may be more at once."""
@@ -94,7 +95,7 @@ class Stepper:
             self._row(row)
         last = rows[-1].id if rows else self.cursor.journal
         at = At(ledger=self.cursor.ledger, journal=last, known_ns=mark.known_ns)
-        self.board.advance(at)
+        self._pass(at)
         self._commit(at)
         return False
 
@@ -109,6 +110,7 @@ class Stepper:
         """After a step that failed: go on from what the file has."""
         self.board = board_of(self._file.kept())
         self.cursor = self._file.cursor
+        self._before = _at(self.cursor)
 
     def close(self) -> None:
         """Close the file."""
@@ -152,7 +154,7 @@ class Stepper:
             if not (heard or entry_id in found.life or entry_id in found.readings):
                 continue
             at = At(ledger=entry_id, journal=self._journal_so_far(waiting, done), known_ns=known_ns)
-            self.board.advance(at)
+            self._pass(at)
             if heard:
                 self.board.heard(found.nodes[entry_id], at)
             if entry_id in found.life:
@@ -171,8 +173,13 @@ class Stepper:
         )
         last = waiting[-1].id if waiting else self.cursor.journal
         at = At(ledger=self.cursor.ledger, journal=last, known_ns=known_ns)
-        self.board.advance(at)
+        self._pass(at)
         self._commit(at)
+
+    def _pass(self, at: At) -> None:
+        """Let time pass up to `at`: what runs out meanwhile was known with what came before."""
+        self.board.advance(replace(self._before, known_ns=at.known_ns))
+        self._before = at
 
     def _journal_so_far(self, rows: list[JournalRow], done: int) -> int:
         return rows[done - 1].id if done else self.cursor.journal
@@ -182,7 +189,7 @@ class Stepper:
             return
         ledger = self._ledger_before(row)
         at = At(ledger=ledger, journal=row.id, known_ns=row.known_at_ns)
-        self.board.advance(at)
+        self._pass(at)
         match row.kind:
             case RowKind.RULE:
                 self.board.define(rule_of_row(row), at)
@@ -210,6 +217,10 @@ class Stepper:
             for _, alarm in sorted(self.board.alarms.items())
             if alarm.state is alarm.base and alarm.is_active and alarm.waits
         ]
+
+
+def _at(cursor: Cursor) -> At:
+    return At(ledger=cursor.ledger, journal=cursor.journal, known_ns=cursor.known_ns)
 
 
 def _by_known(rows: Rows, out: dict[int, list[tuple[Rows, int, int]]]) -> None:

@@ -64,12 +64,19 @@ class Alarming:
         """Something was projected or decided."""
         self._wake.set()
 
-    async def reached(self, *, journal: int, timeout_s: float = 10.0) -> None:
-        """Returns when a row of the journal has taken effect; raises TimeoutError."""
+    async def reached(
+        self, *, journal: int, ledger: int = 0, known_ns: int = 0, timeout_s: float = 10.0
+    ) -> None:
+        """Returns when everything up to a position has taken effect; raises TimeoutError."""
         self.wake()
         async with asyncio.timeout(timeout_s):
-            while self._stepper.cursor.journal < journal:
+            while not self._is_past(journal, ledger, known_ns):
                 await asyncio.shield(self._moved)
+
+    def _is_past(self, journal: int, ledger: int, known_ns: int) -> bool:
+        cursor, due_ns = self._stepper.cursor, self._stepper.board.due_ns()
+        behind = cursor.journal < journal or cursor.ledger < ledger
+        return not behind and (due_ns is None or due_ns > known_ns)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; the step in hand is finished."""

@@ -21,6 +21,7 @@ _HOUR_NS: Final = 3600 * NS_PER_S
 _URGENT: Final = (
     ExceptionKind.COI_MIX,
     ExceptionKind.CONFLICT,
+    ExceptionKind.CHANGED_AFTER_SIGNING,
     ExceptionKind.EXCURSION,
     ExceptionKind.CALIBRATION_OOT,
     ExceptionKind.UNREADABLE_LABEL,

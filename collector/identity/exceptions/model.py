@@ -23,6 +23,8 @@ class ExceptionKind(StrEnum):
     DUPLICATE_NODE = "duplicate_node"
     LOSS = "loss"
     CONFLICT = "conflict"
+    CHANGED_AFTER_SIGNING = "changed_after_signing"
+    SOFTWARE_DRIFT = "software_drift"
     ROLLED_BACK = "rolled_back"
     REFUSED = "refused"
     REBOUND = "rebound"
