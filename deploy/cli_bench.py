@@ -16,6 +16,7 @@ NAMES: Final = {
     "commit": "readings received and receipted a second, the collector killed once half-way",
     "judge": "batches judged again after a change of rule, with DuckDB in the same run",
     "detect": "detectors against NAB, UCR, IndPenSim, SKAB, Tennessee Eastman, injected faults, and peers",
+    "modbus": "requests a cycle, readings a second beside plain pymodbus, what an agent costs",
     "drain": "a great outbox drains: memory, lateness of live readings, rate",
 }
 
@@ -74,6 +75,10 @@ async def _measure(name: str, folder: Path, chosen: dict[str, Any], *, quick: bo
 
             options_detect = _options(detect.Options, chosen, quick=quick)
             return await asyncio.to_thread(detect.measure, options_detect)
+        case "modbus":
+            from deploy.bench.modbus import measure as modbus
+
+            return await modbus.measure(folder, _options(modbus.Options, chosen, quick=quick))
         case "commit":
             options = _options(commit.Options, chosen, quick=quick)
             return await commit.Commit(folder, options).measure()

@@ -14,14 +14,15 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-import numpy as np
 import structlog
 
 from edge.drivers.lines.port import Answer, Line, ReadError, StoppingError
 from edge.model.absence import DISK_FULL, DeviceSlots, Outcome
 from edge.model.clocks import Clocks, ms_up
 from edge.model.columns import Columns, missed
-from edge.model.decode import decode_answers, mark_wrong_device
+from edge.model.decode import mark_wrong_device
+from edge.model.live import LiveDecoder
+from edge.model.points import Table
 from edge.model.split import DevicePlan
 from gateway.contract.reading import Reason
 from gateway.link.backoff import Backoff
@@ -101,6 +102,7 @@ class Poller:
         self._failures = 0
         self._trouble = Reason.NONE
         self._wrong = False
+        self._decoders: dict[tuple[Table, int, int, int], LiveDecoder] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: then no new question; the one under way is awaited and its answer stored."""
@@ -261,13 +263,15 @@ class Poller:
             self._sink.presence(self.device.id, up=not self._gone)
 
     def _store(self, request: Request, answer: Answer) -> None:
-        times = np.array([ms_up(answer.mid_wall_ns)], np.int64)
-        columns, identity = decode_answers(request, answer.registers[np.newaxis, :], times, self._keys)
-        if identity is not None:
-            wrong = not bool(identity[0])
-            if wrong != self._wrong:
-                log.warning("wrong device" if wrong else "right device again", device=self.device.id)
-            self._wrong = wrong
+        place = request.table, request.address, request.count, request.period_ms
+        decoder = self._decoders.get(place)
+        if decoder is None:
+            decoder = self._decoders[place] = LiveDecoder(request, self._keys)
+        columns, same = decoder.decode(answer.registers, ms_up(answer.mid_wall_ns))
+        if same is not None:
+            if self._wrong == same:
+                log.warning("right device again" if same else "wrong device", device=self.device.id)
+            self._wrong = not same
         if self._wrong:
             columns = [mark_wrong_device(part) for part in columns]
         self._sink.put(self.device.id, columns, offset_ns=answer.wall_ns - answer.mono_ns)

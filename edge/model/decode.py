@@ -146,19 +146,27 @@ def _octets(registers: NDArray[np.uint16], order: Order) -> NDArray[np.uint8]:
 
 
 def _is_any(raw: NDArray[Any], point: Point) -> NDArray[np.bool_]:
-    """Where the raw number is one of `invalid`; a signed type also knows its unsigned spelling."""
+    """Where the raw number is one of `invalid`."""
     hit = np.zeros(len(raw), np.bool_)
-    for sentinel in point.spec.invalid:
-        if not point.spec.type.of_integers:
-            hit |= np.isnan(raw) if np.isnan(sentinel) else raw == sentinel
-            continue
-        number = int(sentinel)
-        if raw.dtype.kind == "i" and number >= 1 << (point.spec.type.bits - 1):
-            number -= 1 << point.spec.type.bits
-        info = np.iinfo(raw.dtype)
-        if int(info.min) <= number <= int(info.max):
-            hit |= raw == number
+    for sentinel in sentinels(point, raw.dtype):
+        same = raw == sentinel
+        hit |= same | np.isnan(raw) if sentinel != sentinel else same  # noqa: PLR0124 - NaN is not itself
     return hit
+
+
+def sentinels(point: Point, dtype: np.dtype[Any]) -> list[float]:
+    """`invalid` as raw numbers that the type can hold; a signed type also knows its unsigned spelling."""
+    if not point.spec.type.of_integers:
+        return list(point.spec.invalid)
+    out: list[float] = []
+    for sentinel in point.spec.invalid:
+        number = int(sentinel)
+        if dtype.kind == "i" and number >= 1 << (point.spec.type.bits - 1):
+            number -= 1 << point.spec.type.bits
+        info = np.iinfo(dtype)
+        if int(info.min) <= number <= int(info.max):
+            out.append(number)
+    return out
 
 
 def _to_kind(point: Point, raw: NDArray[Any]) -> tuple[NDArray[np.uint64], Mask, Mask]:
@@ -196,9 +204,15 @@ def _scaled(point: Point, raw: NDArray[Any]) -> NDArray[np.float64]:
     """
     value: NDArray[np.float64] = raw.astype(np.float64)
     scale = point.spec.scale
-    divisor = round(1.0 / scale) if 1.0 <= abs(1.0 / scale) < _DIVISOR_MAX else 0
-    value = value / divisor if divisor and 1.0 / divisor == scale else value * scale
+    divisor = divisor_of(scale)
+    value = value / divisor if divisor else value * scale
     return value + point.spec.offset
+
+
+def divisor_of(scale: float) -> int:
+    """The whole number of which the scale is the reciprocal, else 0."""
+    divisor = round(1.0 / scale) if 1.0 <= abs(1.0 / scale) < _DIVISOR_MAX else 0
+    return divisor if divisor and 1.0 / divisor == scale else 0
 
 
 def _as_float(bits: NDArray[np.uint64], kind: Kind) -> NDArray[np.float64]:

@@ -88,3 +88,13 @@ def test_lines_for_the_peers_are_line_protocol(layout: Layout, lines: int) -> No
     assert sum(row.count("=") - row.count("node=") - row.count("point=") for row in rows) == 6
     again = made.batch(2).decode().splitlines()
     assert again[0].endswith(" 1790000000300")
+
+
+async def test_the_modbus_bench_reads_a_holed_map_in_one_request(tmp_path: Path) -> None:
+    done = await telomere("bench", "modbus", "--quick", "--json", "--dir", str(tmp_path), timeout_s=55)
+    assert done.code == 0
+    found = json.loads(done.out)
+    asked = ("requests_holed_map", "requests_contiguous_only", "requests_one_a_tag")
+    assert [found[name] for name in asked] == [1, 25, 100]
+    assert found["times_pymodbus_tags"] > 5
+    assert found["rss_mb_200"] > 0

@@ -39,6 +39,17 @@ class _Asked:
     strange: bool = False
     """Whether an answer to nothing that was asked came while it held the line."""
 
+    async def turn(self, timeout_s: float) -> None:
+        """Until it is answered, or its time on the line is over."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(timeout_s, _finish, over)
+        self.answer.add_done_callback(lambda _: _finish(over))
+        try:
+            await over
+        finally:
+            timer.cancel()
+
 
 class TcpLine:
     """All units behind one address. `shared`: over one connection, else one for each unit."""
@@ -65,7 +76,7 @@ class TcpLine:
                 if not connection.usable:
                     continue  # it ended while we waited for the line
                 asked = connection.send(unit, request)
-                await asyncio.wait({asked.answer}, timeout=rules.timeout_s)
+                await asked.turn(rules.timeout_s)
                 if not asked.answer.done():
                     connection.half(asked)
                 if rules.pause_s:
@@ -119,6 +130,11 @@ class TcpLine:
         for connection in self._open.values():
             connection.close("the connection was closed")
         self._open.clear()
+
+
+def _finish(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def _retrieved(task: asyncio.Task[_Connection]) -> None:
