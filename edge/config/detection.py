@@ -25,6 +25,8 @@ REQUESTABLE: Final[Mapping[str, Maker]] = {**COLD.makers, **MAKERS}
 NAMES: Final = (*(check.name for check in CHECKS), *COLD.makers)
 """What runs without being asked for, and can be turned off."""
 
+DRIFT_SHARE: Final = 0.05
+"""Of the room between two limits: a smaller wander is no drift."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -61,6 +63,9 @@ class CheckSettings(BaseModel):
     drift_h: Positive | None = None
     relearn_h: Positive | None = None
     flat_runs: Annotated[float, Field(ge=1)] | None = None
+    drift_min: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="smaller drifts are none"
+    )
     off: tuple[str, ...] = ()
 
     @field_validator("range")
@@ -119,6 +124,9 @@ def bank_of(section: DetectSection, channels: Sequence[Channel], *, node: str) -
             said["codes"] = ()
         if "drift_learn_h" not in said and channel.limits != (None, None):
             said["drift_learn_h"] = said.get("learn_h", Checks().learn_h)  # what has a limit is regulated
+        low, high = channel.limits
+        if "drift_min" not in said and low is not None and high is not None:
+            said["drift_min"] = DRIFT_SHARE * (high - low)
         checks.append(Checks(**said))
         spared.append(frozenset(off))
     return Bank(

@@ -40,7 +40,7 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """Settings of one point. 0 for `flat_s`: judged by the longest rest so far."""
+    """Settings of one point. 0 for `flat_s`: judged by the longest rest so far; `drift_min`: in the unit."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -59,6 +59,7 @@ class Checks:
     drift_h: float = 8.0
     relearn_h: float = 12.0
     flat_runs: float = 4.0
+    drift_min: float = 0.0
 
     def row(self, channel: Channel) -> list[float]:
         """In order of `kernel.SETTINGS`; what the point itself says fills what is not set here."""
@@ -83,6 +84,7 @@ class Checks:
             self.drift_h,
             self.relearn_h * hour,
             self.flat_runs,
+            self.drift_min / self.drift_k,
         ]
 
 

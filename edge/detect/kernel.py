@@ -77,9 +77,10 @@ SETTINGS: Final = (
     "drift_h",
     "relearn_ms",
     "flat_runs",
+    "drift_floor",
 )
 """The parameters of a channel, in order; 0 for a period, a resolution or a flat_ms that is to be learned."""
-SETTINGS_SIZE: Final = 19
+SETTINGS_SIZE: Final = 20
 
 ABSENT: Final = 0
 GOOD: Final = 1
@@ -201,12 +202,13 @@ def means(  # noqa: PLR0917 - as `when`
 def wander(  # noqa: PLR0917 - as `when`
     at: Any, fast1: Any, share: Any, slowly: Any, grain: Any, good: Any, later: Any, starts: Any, armed: Any,
     slow: Any, scale: Any, up: Any, down: Any, drift_t: Any, drift: Any,
-    drift_k: Any, drift_h: Any, relearn_ms: Any,
+    drift_k: Any, drift_h: Any, relearn_ms: Any, drift_floor: Any,
 ) -> Any:
     """Two-sided CUSUM of the fast mean against the slow one, in units of how far they usually are apart."""
     off = fast1 - slow
     width = select(off > 0.0, off, -off)
     unit = 1.25 * scale + 0.5 * grain
+    unit = select(unit > drift_floor, unit, drift_floor)
     z = off / select(unit > 0.0, unit, 1.0)
     z = select(z < Z_MAX, z, Z_MAX)
     z = select(z > -Z_MAX, z, -Z_MAX)
@@ -251,6 +253,7 @@ def sample(  # noqa: PLR0917 - as `when`
     low: Any, high: Any, rate: Any, flat_ms: Any, period_set: Any, resolution: Any, code_a: Any, code_b: Any,
     gap_periods: Any, learn_n: Any, learn_ms: Any, drift_learn_ms: Any, jump_times: Any, tau_fast: Any,
     tau_slow: Any, drift_k: Any, drift_h: Any, relearn_ms: Any, flat_runs: Any,
+    drift_floor: Any,
 ) -> Any:
     """One sample (time, kind, value), the state in order of FIELDS, the parameters in order of SETTINGS.
 
@@ -275,7 +278,7 @@ def sample(  # noqa: PLR0917 - as `when`
     fast1, share, slowly = means(x, lag, n, period, good, later, fast, tau_fast, tau_slow)
     slow1, scale1, up1, down1, drift_t1, drift1 = wander(
         at, fast1, share, slowly, grain, good, later, starts, armed, slow, scale, up, down, drift_t, drift,
-        drift_k, drift_h, relearn_ms)
+        drift_k, drift_h, relearn_ms, drift_floor)
     outside = good & ((x < low) | (x > high))
     missing = misses1 >= IN_A_ROW
     said = select(outside, 1.0, 0.0) + select(fault, 2.0, 0.0) + select(missing, 4.0, 0.0)
@@ -334,7 +337,7 @@ def step(  # noqa: PLR0917 - as `when`
                     parameters[p + 576 + c], parameters[p + 640 + c], parameters[p + 704 + c],
                     parameters[p + 768 + c], parameters[p + 832 + c], parameters[p + 896 + c],
                     parameters[p + 960 + c], parameters[p + 1024 + c], parameters[p + 1088 + c],
-                    parameters[p + 1152 + c],
+                    parameters[p + 1152 + c], parameters[p + 1216 + c],
                 )
 # fmt: on
 
