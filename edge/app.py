@@ -23,6 +23,7 @@ from edge.config.detection import bank_of
 from edge.doors.book import SEEN, Book
 from edge.doors.page import ScanPage
 from edge.doors.serial import Scanner
+from edge.drivers.annunciate import Annunciator, Shown
 from edge.drivers.clock import SystemClocks
 from edge.drivers.lines.made import make_line
 from edge.drivers.lines.port import Line
@@ -127,6 +128,8 @@ class Agent:
         self._clocks: Clocks = clocks or SystemClocks()
         self._keys: dict[PointBinding, int] = {}
         self._intake: Intake | None = None
+        self._watches: LimitWatches | None = None
+        self._detecting: Detecting | None = None
         self.uplink: Uplink | None = None
         self.outbox: Outbox | None = None
         self._listeners: dict[str, Listener] = {}
@@ -164,12 +167,12 @@ class Agent:
                 return
             self._keys = keys
             left = await loop.run_in_executor(None, Left.recall, outbox.recall)
-            watches = LimitWatches(
+            watches = self._watches = LimitWatches(
                 node=f"{self.config.gateway.group}/{self.config.gateway.node}",
                 rules=self.config.limits,
                 aliases=self._keys,
             )
-            detecting = make_detecting(self.config, self._keys)
+            detecting = self._detecting = make_detecting(self.config, self._keys)
             intake = self._intake = self._make_intake(outbox, watches, detecting)
             self.uplink = Uplink(
                 config=self.config.uplink,
@@ -340,7 +343,18 @@ class Agent:
             )
             self._listeners[source.id] = listener
             work.append(listener.run(halt))
+        if self.config.detect.enabled:
+            work.append(Annunciator.of(self.config, self._shown).run(halt))
         return [*work, *self._doors(halt)]
+
+    def _shown(self) -> Shown:
+        """What is open now, for people beside the equipment."""
+        limits = () if self._watches is None else self._watches.open_now()
+        found = () if self._detecting is None else self._detecting.open_now()
+        return Shown(
+            limits=[one.model_dump(mode="json", by_alias=True) for one in limits],
+            findings=[one.model_dump(mode="json", by_alias=True) for one in found],
+        )
 
     def _doors(self, halt: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         """One task a door for people."""

@@ -42,12 +42,13 @@ def cross_checks(document: Document, file: str) -> list[Fault]:
         *_unknown_buses(document, file),
         *_nothing_to_do(document, file),
         *_long_flush(document, file),
+        *_annunciators(document, file),
     ]
 
 
 def warnings(document: Document, file: str) -> list[Fault]:
     """What is accepted and will not do what it says, or is likely a slip."""
-    return [*_not_built(document, file), *_unused_buses(document, file), *_open_page(document, file)]
+    return [*_unused_buses(document, file), *_open_page(document, file)]
 
 
 def limit_faults(document: Document, points: Iterable[str], unclear: set[Any], file: str) -> list[Fault]:
@@ -128,12 +129,24 @@ def _long_flush(document: Document, file: str) -> Iterator[Fault]:
                 yield Fault(file, f"{key}.points.{name}.period_ms", problem, hint)
 
 
-def _not_built(document: Document, file: str) -> Iterator[Fault]:
-    for key, bus in entries(document, "bus"):
-        if bus.get("annunciator") is True:
-            yield Fault(
-                file, f"{key}.annunciator", "is not built yet and has no effect", "nothing is written to it"
-            )
+def _annunciators(document: Document, file: str) -> Iterator[Fault]:
+    """The one line that is ever written to: nothing that is measured may be on it."""
+    towers = {bus.get("id"): bus for _, bus in entries(document, "bus") if bus.get("annunciator") is True}
+    for key, device in entries(document, "device"):
+        if isinstance(device.get("bus"), str) and device["bus"] in towers:
+            hint = "give the light a [[bus]] of its own: no measuring device shares a line that is written to"
+            yield Fault(file, f"{key}.bus", f"bus {device['bus']!r} is an annunciator", hint)
+    detect = document.get("detect")
+    light = detect.get("light") if isinstance(detect, Mapping) else None
+    if not isinstance(light, Mapping):
+        return
+    bus = towers.get(light.get("bus"))
+    if bus is None:
+        hint = "name a [[bus]] with annunciator = true; no other bus is ever written to"
+        yield Fault(file, "detect.light.bus", f"{light.get('bus')!r} is no annunciator", hint)
+    elif not str(bus.get("url", "")).startswith("tcp://"):
+        hint = "use tcp:// through a Modbus gateway"
+        yield Fault(file, "detect.light.bus", "a light on this kind of bus is not built yet", hint)
 
 
 def _unused_buses(document: Document, file: str) -> Iterator[Fault]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from edge.detect.bank import Bank
 from edge.detect.cold import COLD
@@ -20,6 +20,7 @@ from edge.detect.hot import Checks, Engine
 from edge.detect.novelty import MAKERS
 from edge.detect.port import Channel, Detector, Maker
 from edge.detect.words import CHECKS
+from gateway.link.broker import checked_url
 
 REQUESTABLE: Final[Mapping[str, Maker]] = {**COLD.makers, **MAKERS}
 NAMES: Final = (*(check.name for check in CHECKS), *COLD.makers)
@@ -28,6 +29,10 @@ NAMES: Final = (*(check.name for check in CHECKS), *COLD.makers)
 DRIFT_SHARE: Final = 0.05
 """Of the room between two limits: a smaller wander is no drift."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _no_address(value: str) -> str:
+    return checked_url(value) if value else value
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,12 +94,25 @@ class CheckSettings(BaseModel):
         return found
 
 
+class LightSection(BaseModel):
+    """A stack light: three coils in a row, red, amber, green, on a bus with `annunciator = true`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bus: str = Field(description='the [[bus]] with annunciator = true: bus = "tower"')
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    address: Annotated[int, Field(ge=0, le=65_533)] = 0
+
+
 class DetectSection(CheckSettings):
     """The whole section: settings for all points, for some, and detectors on request."""
 
     enabled: bool = True
     engine: Literal["auto", "numpy", "numba"] = "auto"
-    local: bool = Field(default=True, description="say findings on the broker of the first [[source]]")
+    local: Annotated[str, AfterValidator(_no_address)] = Field(
+        default="", description='where findings are told without uplink: local = "mqtt://127.0.0.1:1883"'
+    )
+    light: LightSection | None = None
     points: dict[str, CheckSettings] = Field(
         default={}, description='by point or pattern: [detect.points."FRZ-01/*"]'
     )

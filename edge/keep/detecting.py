@@ -117,6 +117,11 @@ class Detecting:
         name = block.name_of(index) if block.names else None
         return self._by_key.get(key) if name is None else self._by_name.get((device, name))
 
+    def open_now(self) -> list[Detection]:
+        """What is open, worst first."""
+        found = sorted(self.bank.episodes.open.values(), key=lambda one: (-one.score, one.time_ms))
+        return [event_of(finding) for finding in found]
+
     # -- across starts
 
     def due(self, mono_ns: int, *, last: bool) -> bool:

@@ -62,6 +62,10 @@ class LimitWatches:
                     self._open.pop(finding.id, None)
         return findings
 
+    def open_now(self) -> list[LimitFinding]:
+        """Findings that are open."""
+        return [finding for _, finding in self._open.values()]
+
     # -- across starts
 
     def text(self) -> str:
