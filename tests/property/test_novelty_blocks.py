@@ -33,3 +33,5 @@ def test_left_profile_by_blocks(values: Values, cuts: list[int]) -> None:
     assert np.array_equal(whole, profile_scores(values, 5, 30, exclusion=2, cuts=cuts), equal_nan=True)
     fast = profile_scores(values, 5, 30, exclusion=2, step=left_profile.kernel())
     assert np.array_equal(whole, fast, equal_nan=True)
+    rows = profile_scores(values, 5, 30, exclusion=2, step=left_profile.rowwise())
+    assert np.array_equal(whole, rows, equal_nan=True)

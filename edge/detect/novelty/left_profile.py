@@ -17,6 +17,7 @@ distance 0 from a constant one and sqrt(m) from any other; a piece with a missin
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
@@ -25,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.rules.jit import compile_kernels
+from gateway.rules.jit import Mode, compile_kernels
 
 VERSION: Final = 1
 LANES: Final = 256
@@ -304,9 +305,33 @@ def step(  # noqa: PLR0917 - as compact
             scores[i] = distance(values, f, g, weight, kind, cov, places, lanes, at, piece, exclusion)
 
 
+def nearest_rows(  # noqa: PLR0917 - as compact
+    cov: NDArray[np.float64],
+    f: NDArray[np.float64],
+    g: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    f_new: float,
+    g_new: float,
+    lanes: NDArray[np.float64],
+) -> float:
+    """`nearest` over whole arrays, equal to the bit: for where nothing is compiled."""
+    cov += f * g_new + f_new * g
+    return float(np.max(cov * weight, initial=-np.inf))
+
+
+@cache
+def rowwise() -> Callable[..., Any]:
+    """`step` on NumPy alone."""
+    space = globals() | {"nearest": nearest_rows}
+    for name in ("distance", "step"):
+        space[name] = types.FunctionType(space[name].__code__, space, name)
+    made: Callable[..., Any] = space["step"]
+    return made
+
+
 @cache
 def kernel() -> Callable[..., Any]:
     """`step` as fast as this machine can."""
-    return compile_kernels(
-        globals(), ("compact", "centred", "nearest", "nearest_plain", "describe", "distance", "step")
-    ).functions["step"]
+    names = ("compact", "centred", "nearest", "nearest_plain", "describe", "distance", "step")
+    made = compile_kernels(globals(), names)
+    return rowwise() if made.mode is Mode.PLAIN else made.functions["step"]
