@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: CollectorConfig) -> AsyncIterator[Running]:
+async def running(
+    config: CollectorConfig, *, now_ns: Callable[[], int] = time.time_ns
+) -> AsyncIterator[Running]:
     """Run a collector, wait until it listens, and stop it in the end."""
     found: list[Services] = []
 
@@ -49,7 +52,7 @@ async def running(config: CollectorConfig) -> AsyncIterator[Running]:
         found.append(services)
         return _nothing
 
-    collector = Collector(config, create_app=create_app)
+    collector = Collector(config, now_ns=now_ns, create_app=create_app)
     task = asyncio.create_task(collector.run())
     started = asyncio.ensure_future(collector.started.wait())
     await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED)

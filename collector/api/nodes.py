@@ -173,7 +173,8 @@ async def readyz(services: TheServices) -> JSONResponse:
     """Ready to commit, to receipt and to show, or why not."""
     faults = ready_faults(services)
     status = HTTPStatus.SERVICE_UNAVAILABLE if faults else HTTPStatus.OK
-    warnings = [*services.ledger.archive.faults.values(), services.live.archive_fault]
+    live = services.live
+    warnings = [*services.ledger.archive.faults.values(), live.archive_fault, live.seal_fault]
     return JSONResponse(
         {
             "status": "not ready" if faults else "ready",

@@ -27,10 +27,8 @@ from collector.store.projection import Projection
 from collector.store.readings import ReadingStore
 from collector.store.sinks.copier import Choice, Copier
 from collector.store.sinks.file import RefusedReadings, SinkFile
-from collector.store.sinks.influx import LineServer
 from collector.store.sinks.model import SinkDownError, Target
 from collector.store.sinks.parquet import ParquetFolder
-from collector.store.sinks.victoria import VictoriaServer
 
 SINKS_FOLDER: Final = "sinks"
 IDLE_S: Final = 1.0
@@ -188,7 +186,10 @@ class SinkTask:
         )
 
     def _age_s(self, cursor: int) -> float:
-        oldest_ns = self._ledger.known_at(cursor + 1)
+        try:
+            oldest_ns = self._ledger.known_at(cursor + 1)
+        except apsw.Error:  # what is told of a failure must not fail itself: the next turn tells it
+            return self._live.sinks[self._section.id].behind_s
         return 0.0 if oldest_ns is None else max(0.0, (self._now_ns() - oldest_ns) / 1e9)
 
 
@@ -223,6 +224,8 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
         case SinkKind.PARQUET:
             return ParquetFolder(address.folder, ledger=ledger, file_every_s=section.file_every_s)
         case SinkKind.VICTORIAMETRICS:
+            from collector.store.sinks.victoria import VictoriaServer  # noqa: PLC0415 (its client, as below)
+
             return VictoriaServer(
                 address,
                 token_file=section.token_file,
@@ -233,6 +236,8 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
                 measurement=section.measurement,
             )
         case _:
+            from collector.store.sinks.influx import LineServer  # noqa: PLC0415 (its client: half a second)
+
             return LineServer(
                 address,
                 token_file=section.token_file,

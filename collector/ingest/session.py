@@ -39,6 +39,8 @@ MAX_PAUSE_S: Final = 10.0
 """The collector is one client: it may come back to the broker sooner than a fleet."""
 _CONFIRM_S: Final = 5.0
 """A broker that does not confirm a STATE within this is treated as gone."""
+_FAULT_S: Final = 1.0
+"""Pause after an answer on which our own software failed."""
 _IDLE_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -361,6 +363,9 @@ class HostSession:
             except LinkError:
                 # Receipts are cumulative and the gateways send again: the next one covers this one.
                 self._live.tallies[Tally.DROPPED] += 1
+            except Exception:  # our fault in one answer: without this loop no gateway would be answered again
+                log.exception("an answer could not be made; the next receipt covers it")
+                await asyncio.sleep(_FAULT_S)
 
     async def _wait_due(self) -> None:
         now = self._clocks.monotonic_s()

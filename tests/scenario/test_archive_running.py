@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from collector.config import CollectorConfig
+from collector.flow import archiving
 from collector.flow.rebuild import rebuild
+from collector.store.live import Tally
 from gateway.contract.reading import PointName
 from tests.brokers import Mosquitto
 from tests.collectors import running
@@ -69,3 +71,40 @@ async def test_an_old_ledger_is_archived_beside_everything_else(tmp_path: Path, 
         )
         assert done.code == 0, done.err
         assert json.loads(done.out)[key] is True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_a_collector_lets_old_readings_go_and_everything_else_goes_on(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "CHECK_S", 0.2)
+    folder, gateway = tmp_path / "collector", SimGateway()
+    folder.mkdir()
+    old_site(folder, gateway)
+    later_ms = T0_MS + 500 * 86_400_000
+    config = CollectorConfig.model_validate(
+        {
+            "collector": {"data_dir": folder},
+            "broker": {"url": broker.url},
+            "http": {"listen": "127.0.0.1:0"},
+            "ledger": {"archive_after_days": 0.5, "keep_days": 400},
+        }
+    )
+    async with running(config, now_ns=lambda: later_ms * 1_000_000) as collector:
+        services = collector.services
+        await gateway.connect(broker.broker)
+        late = [gateway.make(BR, numbers(1, later_ms + i * 1000, [7.0])) for i in range(2)]
+        gateway.send(*(gateway.data(one) for one in late))
+        async with asyncio.timeout(150):
+            while services.live.tallies[Tally.READINGS_REMOVED] < 2 * SEGMENTS - 2:
+                await asyncio.wait((collector.task,), timeout=0.1)
+        await gateway.receipted(SEGMENTS + 2)
+        await gateway.close()
+        found = services.readings.read(POINT, from_ns=None, to_ns=None)
+        # of the old ones the first segment, which says since when there are readings
+        assert found.value.tolist() == [0.0, 0.5, 7.0, 7.0]
+        assert services.readings.count() == 2 * SEGMENTS + 2
+        (row,) = services.journal.rows(kinds=("retention",))
+        assert (row.actor, row.body["readings"]) == ("service:collector", 2 * SEGMENTS - 2)
+        assert services.live.archive_fault == ""

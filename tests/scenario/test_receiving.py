@@ -9,9 +9,11 @@ from pathlib import Path
 import apsw
 import pytest
 
+from collector.ingest.receipts import ReceiptTracker
 from gateway.contract import births, codec
 from gateway.contract.events import EVENT_METRIC, Loss, event_text
 from gateway.contract.reading import Kind, PointName, Quality, Reading
+from gateway.contract.receipts import Receipt
 from gateway.contract.topics import Message, state_topic
 from gateway.link.client import Heard, Link
 from tests.brokers import Mosquitto
@@ -52,6 +54,29 @@ async def test_births_and_segments_are_committed_then_receipted_then_served(
         assert frontier_ns == (T0_MS + 2000 + 500 - 1000) * 1_000_000
         node = run.services.projection.nodes()[0]
         assert (node.upto, node.gaps, node.agent, node.online) == (2, [], "0.1.0", True)
+        await gateway.close()
+
+
+async def test_an_answer_on_which_our_software_fails_does_not_end_the_answers(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = ReceiptTracker.due
+    failed: list[float] = []
+
+    def fails_once(tracker: ReceiptTracker, now: float) -> list[tuple[str, str, Receipt]]:
+        if not failed:
+            failed.append(now)
+            raise RuntimeError("our fault")
+        return due(tracker, now)
+
+    async with running(config_of(tmp_path, broker.url)) as run:
+        await online(run)
+        gateway = await SimGateway().connect(broker.broker)
+        monkeypatch.setattr(ReceiptTracker, "due", fails_once)
+        gateway.send(gateway.nbirth(), gateway.dbirth(BR, [metric("temperature", 1)]))
+        gateway.send(gateway.data(gateway.make(BR, numbers(1, T0_MS, [36.5]))))
+        await gateway.receipted(1)
+        assert failed
         await gateway.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from collector.flow import seal as task
 from collector.flow.seal import Sealing
-from collector.store.chunks import merge
+from collector.store.chunks import file, merge
 from collector.store.chunks.file import CHUNKS_NAME, Place
 from collector.store.chunks.grid import Grid, grid_of
 from collector.store.chunks.pack import unpack
@@ -211,6 +211,27 @@ async def test_a_round_begins_with_enough_entries_or_after_a_while(
     stop.set()
     await running
     stores.open_chunks()
+
+
+def test_a_file_that_is_busy_is_not_a_damaged_one(
+    stores: SealedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(stores, 3)
+    stores.seal()
+    stores.close_chunks()
+    path = stores.folder / CHUNKS_NAME
+    before = path.stat().st_ino
+
+    def busy(*_args: object) -> list[object]:
+        raise apsw.BusyError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file, "query", busy)
+        with pytest.raises(apsw.BusyError):
+            file.open_for(path, ledger_id=stores.ledger.id, last_id=stores.ledger.last_id())
+    assert path.stat().st_ino == before
+    stores.open_chunks()
+    assert stores.sealer.cursor == stores.ledger.last_id()
 
 
 async def test_a_sealer_that_fails_says_so_and_goes_on_when_it_can(
