@@ -130,9 +130,10 @@ class Segments:
 
     def withdraw(self, entry: Entry) -> None:
         """What this stream brought gives no readings from this entry on; older positions still have it."""
-        stream = self._state.streams.get((entry.group, entry.node, entry.epoch or ""))
-        if stream is None:
+        epoch = entry.epoch or ""
+        if (entry.group, entry.node, epoch) not in self._state.streams:
             return
+        stream = self._state.stream(entry.group, entry.node, epoch, own=True, entry_id=entry.id)
         self._connection.executemany(
             "INSERT OR IGNORE INTO dropped VALUES (?,?,?,?)",
             [(one.id, stream.sid, entry.id, entry.id) for one in self._ledger.of_stream(*stream.key)],
