@@ -29,6 +29,7 @@ from collector.config import CollectorConfig
 from collector.flow.alarming.stepper import Stepper
 from collector.flow.alarming.task import Alarming
 from collector.flow.archiving import Archiving
+from collector.flow.deriving import follow_findings
 from collector.flow.follow import Follow
 from collector.flow.keeping.retention import Retention, Rule
 from collector.flow.project import Projector
@@ -51,6 +52,8 @@ from collector.store.chunks.readings import ChunkReadings
 from collector.store.chunks.tail import Tail
 from collector.store.database import held, lacks_room
 from collector.store.decoded import SegmentCache
+from collector.store.judging.findings import FINDINGS_NAME
+from collector.store.judging.sections import SectionReading
 from collector.store.ledger import LEDGER_NAME, EntryKind, Ledger
 from collector.store.ledger.cuts import Cut
 from collector.store.live import LiveBoard
@@ -157,9 +160,14 @@ class Collector:
         stack.callback(projection.close)
 
         served = LedgerReadings(ledger=ledger, projection=projection, cache=cache)
-        readings, sealing = await _sealed(
+        readings, sections, sealing = await _sealed(
             stack, data_dir / CHUNKS_NAME, ledger=ledger, served=served, projection=projection, live=live
         )
+        opened = partial(follow_findings, data_dir / FINDINGS_NAME, ledger=ledger, journal=journal)
+        findings, deriving = await asyncio.to_thread(
+            opened, projection=projection, sections=sections, live=live
+        )
+        stack.callback(findings.close)
         sorter, session = await self._receiving(ledger, projection, live)
         alarming, alarms = await self._alarming(stack, ledger, journal, projection, live)
         follow = Follow(
@@ -182,6 +190,8 @@ class Collector:
             task = asyncio.create_task(work(stop), name=name)
             task.add_done_callback(lambda done: _failed(done, stop))
             stack.push_async_callback(_finished, task, stop)
+        task = asyncio.create_task(deriving.run(stop), name="findings")
+        stack.push_async_callback(_finished, task, stop)
         for sink in self._sinks(ledger, projection, readings, journal, live):
             task = asyncio.create_task(sink.run(stop), name=sink.name)
             stack.push_async_callback(_finished, task, stop)
@@ -190,6 +200,7 @@ class Collector:
             ledger=ledger,
             projection=projection,
             readings=readings,
+            findings=findings,
             journal=journal,
             follower=follow,
             alarms=alarms,
@@ -375,14 +386,15 @@ async def _sealed(
     served: LedgerReadings,
     projection: Projection,
     live: LiveBoard,
-) -> tuple[ReadingStore, Sealing]:
-    """Readings from chunks and tail, and what seals them."""
+) -> tuple[ReadingStore, SectionReading, Sealing]:
+    """Readings from chunks and tail, whole and for judging, and what seals them."""
     sealer = await asyncio.to_thread(lambda: RemoteSealer(path.parent, ledger=ledger, projection=projection))
     chunks = ChunkReading(path)
     stack.callback(chunks.close)
     tail = Tail(ledger=ledger, projection=projection)
     readings = ChunkReadings(chunks=chunks, tail=tail, ledger=served, projection=projection)
-    return readings, Sealing(sealer, live=live)
+    sections = SectionReading(chunks=chunks, tail=tail, projection=projection, readings=readings)
+    return readings, sections, Sealing(sealer, live=live)
 
 
 def restore(tracker: ReceiptTracker, *, ledger: Ledger, projection: Projection) -> set[tuple[str, str]]:

@@ -49,13 +49,14 @@ from collector.identity.ids import Kind, parse_token
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.resolve import LegPoint, Resolver
 from collector.identity.rows import RowKind
-from collector.identity.times import NS_PER_MS, Span, utc_text
+from collector.identity.times import Span, utc_text
 from collector.judge.columns import Absent, Columns, PointFacts
-from collector.judge.excursions import excursions_of
+from collector.judge.excursions import document_of, in_ms
 from collector.judge.history import Sources, build_history
 from collector.judge.manifest.build import manifest_of
 from collector.records.signing import Signed, has_drifted, recorded, signatures_of
 from collector.registry.commands import Registry
+from collector.store.judging.points import declared_points
 from collector.store.judging.whys import Whys
 from collector.store.numbers import NumberSet
 from gateway.contract.reading import PointName
@@ -237,15 +238,14 @@ class Judge:
         return sorted(found, key=lambda one: (-one["seconds"], one["from"], one["id"]))
 
     def _of_rule(self, rule: RuleVersion, point: PointFacts, known: KnownPosition) -> list[Document]:
-        name = PointName.parse(rule.point)
         key = (rule.point, rule.ref, rule.journal, known.ledger)
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
                 return kept
-        columns = self._services.readings.read(name, from_ns=None, to_ns=None, upto=known.ledger)
-        found = excursions_of(columns, [rule], periods=point.periods, unit=point.unit)
+        items = self._services.findings.excursions(rule.limit(), in_ms(point.periods), upto=known.ledger)
+        found = [document_of(item, rule, unit=point.unit, end_ms=None) for item in items]
         with self._lock:
             self._kept[key] = found
             while len(self._kept) > KEPT_MAX:
@@ -302,18 +302,7 @@ class Judge:
         )
 
     def _declared(self, known: KnownPosition) -> dict[str, PointFacts]:
-        changes = self._services.projection.told.periods(upto=known.ledger)
-        return {
-            str(name): PointFacts(
-                name=str(name),
-                kind=kind,
-                unit=unit,
-                period_ns=(period_ms or 0) * NS_PER_MS,
-                changes=changes.get(name, ()),
-            )
-            for *of, kind, unit, period_ms in self._services.projection.declared(upto=known.ledger)
-            for name in (PointName(*of),)
-        }
+        return declared_points(self._services.projection, upto=known.ledger)
 
     def _found(self, facts: Facts) -> list[ExceptionItem]:
         position = facts.position

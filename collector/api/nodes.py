@@ -220,6 +220,12 @@ class _Figures:
         yield GaugeMetricFamily(
             "telomere_seal_failing", "1 while nothing can be sealed", value=bool(services.live.seal_fault)
         )
+        derived = max(0, services.follower.cursor - services.live.findings_upto)
+        yield GaugeMetricFamily("telomere_findings_lag_entries", "shown, not in findings yet", value=derived)
+        failing = bool(services.live.findings_fault)
+        yield GaugeMetricFamily(
+            "telomere_findings_failing", "1 while findings cannot be stored", value=failing
+        )
         yield GaugeMetricFamily(
             "telomere_broker_connected", "1 while on the broker", value=services.live.broker_connected
         )

@@ -13,6 +13,7 @@ from typing import Protocol
 from collector.config import CollectorConfig
 from collector.registry.journal import Journal
 from collector.store.alarms.file import AlarmReading
+from collector.store.judging.deriving import Answers
 from collector.store.ledger import Ledger
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection
@@ -62,6 +63,7 @@ class Services:
     ledger: Ledger
     projection: Projection
     readings: ReadingStore
+    findings: Answers
     journal: Journal
     follower: Follower
     alarms: AlarmReading

@@ -99,6 +99,9 @@ class LiveBoard:
     """Why alarms are not stepped, empty while they are."""
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     """By name, in the order of the configuration."""
+    findings_fault: str = ""
+    """Why findings are not followed, empty while they are; answers are then worked out from readings."""
+    findings_upto: int = 0
     seal_fault: str = ""
     """Why nothing is sealed, empty while it is; readings are then answered from the ledger alone."""
     sealed_upto: int = 0

@@ -21,9 +21,10 @@ from collector.store.judging import deriving
 from collector.store.judging.deriving import Answers, Changes, Deriver, whole_history
 from collector.store.judging.findings import FINDINGS_NAME, Findings, FindingsReading
 from collector.store.judging.sections import SectionReading, samples_of
-from gateway.contract.reading import Kind, PointName
+from gateway.contract import codec
+from gateway.contract.reading import Kind, PointName, block_of
 from gateway.rules.limits import Crossing, Excursion, LimitRule
-from tests.gateways import T0_MS
+from tests.gateways import T0_MS, SimGateway, metric, numbers
 from tests.property.test_chunk_store import small
 from tests.property.test_judge_sections import Part, parts_of, some_rule, some_samples
 from tests.sealed import SealedStores
@@ -44,7 +45,7 @@ class Following:
         self.sections = SectionReading(
             chunks=stores.chunks, tail=stores.tail, projection=stores.projection, readings=stores.sealed
         )
-        self.changes = Changes(ledger=stores.ledger, projection=stores.projection)
+        self.changes = Changes(ledger=stores.ledger, projection=stores.projection, sections=self.sections)
         self.open()
 
     def open(self) -> None:
@@ -228,3 +229,38 @@ def changed(draw: random.Random, samples: Samples) -> tuple[Samples, Ranges]:
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     made = Samples(np.array(columns[0], np.int64), np.array(columns[1]), np.array(columns[2], np.bool_))
     return made, deriving.disjoint(spans)
+
+
+def test_what_a_segment_brought_that_is_found_wrong_later_is_taken_back(tmp_path: Path) -> None:
+    stores = SealedStores(tmp_path)
+    following = Following(stores)
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth("FRZ-01", [metric("temperature", 1)]))
+    first = gateway.make("FRZ-01", numbers(1, T0_MS + 300_000, [-20.0] * 30))  # behind all there is
+    second = gateway.make("FRZ-01", numbers(1, T0_MS + 60_000, [-20.0] * 30))
+    wrong = codec.encode_body(
+        segment=second.identity,
+        clock="boot-1 1 1 true -",
+        block=block_of(numbers(1, T0_MS, [50.0] * 10)),
+        time_ms=T0_MS,
+    )
+    topic, _ = gateway.data(second)
+    rule = LimitRule(id="rule:x", version=1, point="zurich/gw-1/FRZ-01/temperature", high=-15.0)
+
+    def found() -> int:
+        stores.project()
+        upto = stores.projection.cursor()
+        following.deriver.bring_up(rule, PERIODS, upto=upto)
+        kept = following.reading.track(rule)
+        assert kept is not None
+        assert (kept.upto, kept.track.excursions()) == (upto, following.wanted(rule, PERIODS, upto))
+        return len(kept.track.excursions())
+
+    stores.take((topic, codec.seal(wrong, sent_ms=T0_MS, seq=1, historical=False)))
+    assert found() == 1  # nobody can tell yet: its chain is not here
+    stores.take(gateway.data(first))
+    assert found() == 0
+    stores.take(gateway.data(second))
+    assert found() == 0
+    following.close()
+    stores.close()

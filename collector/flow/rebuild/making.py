@@ -34,6 +34,7 @@ from collector.store.chunks.seal import Sealer
 from collector.store.chunks.tail import Tail
 from collector.store.database import held, open_writer, query_one
 from collector.store.decoded import SegmentCache
+from collector.store.judging.findings import FINDINGS_NAME
 from collector.store.ledger import LEDGER_NAME, Ledger
 from collector.store.live import LiveBoard
 from collector.store.projection import Projection, seen_by
@@ -290,6 +291,8 @@ def _swap(data_dir: Path, draft: Path, *, keep_old: bool) -> Path | None:
     ledger, each with its own cursor: the next start goes on with them.
     """
     kept: Path | None = None
+    for suffix in ("", "-wal", "-shm"):  # findings are of the old files; the collector derives them anew
+        (data_dir / (FINDINGS_NAME + suffix)).unlink(missing_ok=True)
     for new in sorted(draft.glob("*.db")):
         old = data_dir / new.name
         beside = [data_dir / (new.name + suffix) for suffix in ("", "-wal", "-shm", "-damaged")]

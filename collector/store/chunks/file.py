@@ -166,6 +166,12 @@ class ChunkReading:
         with self._readers.connection() as connection:
             return cursor_of(connection)
 
+    def removals_followed(self) -> int:
+        """How many removals of readings (`drop`) are done here."""
+        with self._readers.connection() as connection:
+            row = query_one(connection, "SELECT count(*) FROM meta WHERE key LIKE 'dropped:%'")
+            return int(row[0]) if row else 0
+
     def data(self, point: PointName, *, low_ms: int, high_ms: int, upto: int) -> Chunks:
         """Every piece with readings in [low, high) that may be known at `upto`, by time, with its data."""
         return self._find("data", point, low_ms=low_ms, high_ms=high_ms, upto=upto)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import apsw
+
 from collector.judge.runs.sections import Section, walk
 from collector.judge.runs.track import BEGIN, FOREVER, Ranges, Track, derive
 from collector.store.chunks.tail import Tail
@@ -28,6 +30,8 @@ from gateway.rules.limits import Excursion, LimitRule
 
 BEHIND_ENTRIES_MAX: Final = 50_000
 """A track further behind is derived whole: passing over what cannot matter costs less."""
+IDLE_ENTRIES: Final = 10_000
+"""A track of which nothing changed is noted as followed only this often."""
 EVERYTHING: Final[Ranges] = ((BEGIN, FOREVER),)
 
 
@@ -43,10 +47,15 @@ class Derived:
 class Changes:
     """Which times of a point have other readings at `upto` than at `after`."""
 
-    def __init__(self, *, ledger: Ledger, projection: Projection) -> None:
+    def __init__(self, *, ledger: Ledger, projection: Projection, sections: SectionReading) -> None:
         self._ledger = ledger
         self._projection = projection
+        self._sections = sections
         self._tail = Tail(ledger=ledger, projection=projection)
+
+    def generation(self) -> str:
+        """Another one since readings went that are not kept any more: tracks are then derived whole."""
+        return f"{len(self._ledger.removals())}/{self._sections.removals_followed()}"
 
     def ranges(self, point: PointName, *, after: int, upto: int) -> Ranges:
         """Spans of time (UTC ms, both ends included), disjoint, ascending."""
@@ -86,28 +95,25 @@ class Deriver:
 
     def bring_up(self, rule: LimitRule, periods: Periods, *, upto: int) -> Derived | None:
         """One rule version up to a ledger id; None when nothing of its point changed."""
-        point = PointName.parse(rule.point)
+        point, generation = PointName.parse(rule.point), self._changes.generation()
         kept = self._findings.track(rule, whole=False)
-        whole = kept is None or list(kept.track.periods) != list(periods)
-        if kept is not None and whole:
+        if kept is not None and not kept.fits(periods, generation):
             self._findings.forget(rule)
-        if kept is None or whole:
+            kept = None
+        if kept is None:
             track, ranges = Track(rule, periods), EVERYTHING
         else:
             track, ranges = kept.track, self._changes.ranges(point, after=kept.upto, upto=upto)
-        late = not whole and bool(ranges) and not track.grows_only(ranges)
+        late = kept is not None and bool(ranges) and not track.grows_only(ranges)
         if late:
             loaded = self._findings.track(rule, whole=True)
             assert loaded is not None, "nobody else writes"
             track = loaded.track
-        deltas = list(derive(track, ranges, self._reader(point, upto)))
-        if not deltas and kept is not None and not whole and kept.upto >= upto:
+        deltas = list(derive(track, ranges, _Reader(self._sections, point, upto)))
+        if not deltas and kept is not None and upto - kept.upto < IDLE_ENTRIES:
             return None
-        self._findings.write(rule, periods, deltas, upto=upto)
-        return Derived(whole, late, sum(len(one.closed) for one in deltas)) if deltas else None
-
-    def _reader(self, point: PointName, upto: int) -> _Reader:
-        return _Reader(self._sections, point, upto)
+        self._findings.write(rule, periods, deltas, upto=upto, generation=generation)
+        return Derived(kept is None, late, sum(len(one.closed) for one in deltas)) if deltas else None
 
 
 class Answers:
@@ -122,12 +128,19 @@ class Answers:
         """All of the point's history as known at `upto`, by start then side."""
         point = PointName.parse(rule.point)
         read = _Reader(self._sections, point, upto)
-        kept = self._findings.track(rule)
-        if kept is None or kept.upto > upto or list(kept.track.periods) != list(periods):
+        try:
+            kept = self._findings.track(rule)
+        except apsw.Error:  # damaged or gone: the task says so, and it is made anew at the next start
+            kept = None
+        if kept is None or kept.upto > upto or not kept.fits(periods, self._changes.generation()):
             return whole_history(rule, periods, read(None))
         for _ in derive(kept.track, self._changes.ranges(point, after=kept.upto, upto=upto), read):
             pass
         return kept.track.excursions()
+
+    def close(self) -> None:
+        """Close what is read from."""
+        self._findings.close()
 
 
 def whole_history(rule: LimitRule, periods: Periods, sections: Iterable[Section]) -> list[Excursion]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +26,13 @@ from gateway.rules.excursions import Periods, Resting
 from gateway.rules.limits import Excursion, LimitRule, Side
 
 FINDINGS_NAME: Final = "findings.db"
-VERSION: Final = "1"
+VERSION: Final = f"1 {version('telomere')}"
+"""Other software may read entries otherwise."""
 SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE track (
   tid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, point TEXT NOT NULL, upto INTEGER NOT NULL,
-  periods TEXT NOT NULL, ending TEXT);
+  generation TEXT NOT NULL, periods TEXT NOT NULL, ending TEXT);
 CREATE TABLE mark (tid INTEGER, time_ms INTEGER, value REAL, PRIMARY KEY (tid, time_ms)) WITHOUT ROWID;
 CREATE TABLE closed (
   id INTEGER PRIMARY KEY, tid INTEGER NOT NULL, after_ms INTEGER NOT NULL, body TEXT NOT NULL);
@@ -43,10 +45,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A track as it is stored, and the ledger id up to which it holds."""
+    """A track as it is stored, the ledger id up to which it holds, and of which generation of readings."""
 
     upto: int
+    generation: str
     track: Track
+
+    def fits(self, periods: Periods, generation: str) -> bool:
+        """Whether it may be gone on with."""
+        return list(self.track.periods) == list(periods) and self.generation == generation
 
 
 def name_of(rule: LimitRule) -> str:
@@ -106,14 +113,16 @@ class Findings:
         with immediate(self._connection):
             self._drop("name = ?", (name_of(rule),))
 
-    def write(self, rule: LimitRule, periods: Periods, deltas: Sequence[Delta], *, upto: int) -> None:
+    def write(
+        self, rule: LimitRule, periods: Periods, deltas: Sequence[Delta], *, upto: int, generation: str
+    ) -> None:
         """What derivations found, in their order; the track holds up to `upto` now."""
         with immediate(self._connection):
             row = query_one(
                 self._connection,
-                "INSERT INTO track (name, point, upto, periods) VALUES (?,?,?,?)"
+                "INSERT INTO track (name, point, upto, generation, periods) VALUES (?,?,?,?,?)"
                 " ON CONFLICT (name) DO UPDATE SET upto = excluded.upto RETURNING tid",
-                (name_of(rule), rule.point, upto, json.dumps(periods)),
+                (name_of(rule), rule.point, upto, generation, json.dumps(periods)),
             )
             assert row is not None, "an insert returns its row"
             for delta in deltas:
@@ -155,11 +164,13 @@ class Findings:
 
 def _load(connection: apsw.Connection, rule: LimitRule, *, whole: bool) -> Kept | None:
     row = query_one(
-        connection, "SELECT tid, upto, periods, ending FROM track WHERE name = ?", (name_of(rule),)
+        connection,
+        "SELECT tid, upto, generation, periods, ending FROM track WHERE name = ?",
+        (name_of(rule),),
     )
     if row is None:
         return None
-    tid, upto, periods, ending = row
+    tid, upto, generation, periods, ending = row
     track = Track(rule, [(since, period) for since, period in json.loads(periods)])
     if ending is not None:
         last_ms, sides, mark_ms, since_mark = json.loads(ending)
@@ -171,7 +182,7 @@ def _load(connection: apsw.Connection, rule: LimitRule, *, whole: bool) -> Kept 
             connection, "SELECT after_ms, body FROM closed WHERE tid = ? ORDER BY after_ms, id", (tid,)
         )
         track.closed = [(after, _excursion(body)) for after, body in closed]
-    return Kept(int(upto), track)
+    return Kept(int(upto), str(generation), track)
 
 
 def _excursion(body: str) -> Excursion:

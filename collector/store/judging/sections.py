@@ -73,6 +73,10 @@ class SectionReading:
                 extremes = _extremes(group.figures, group.piece, start, end)
                 yield _Piece(source, group.piece, start, end, extremes, tied=not group.figures)
 
+    def removals_followed(self) -> int:
+        """How many removals of readings the chunks have followed."""
+        return self._chunks.removals_followed()
+
     def pieces(self, point: PointName, *, low_ms: int, high_ms: int) -> Sequence[bytes]:
         """The bytes of every piece in [low, high)."""
         cursor = self._projection.cursor()
