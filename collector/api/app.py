@@ -45,6 +45,7 @@ TOKEN_VARIABLE: Final = "TELOMERE_SERVICE_TOKEN"  # noqa: S105 - a variable's na
 PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/alarms.js": ("alarms.js", "text/javascript; charset=utf-8"),
     "/findings.js": ("findings.js", "text/javascript; charset=utf-8"),
     "/inbox.js": ("inbox.js", "text/javascript; charset=utf-8"),
     "/custody.js": ("custody.js", "text/javascript; charset=utf-8"),

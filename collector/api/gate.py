@@ -30,7 +30,9 @@ FILE_BYTES_MAX: Final = 8 << 20
 _FILES: Final = re.compile(r"/api/v1/imports(/preview)?")
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-_PUBLIC: Final = re.compile(r"/|/(app\.js|inbox\.js|custody\.js|style\.css|favicon\.svg|healthz|readyz)")
+_PUBLIC: Final = re.compile(
+    r"/|/(app|inbox|custody|findings|alarms)\.js|/(style\.css|favicon\.svg|healthz|readyz)"
+)
 _SESSION: Final = "/api/v1/session"
 _ADMINISTERED: Final = re.compile(r"/api/v1/(users|tokens)(/.*)?", re.DOTALL)
 """Read by whoever may change them."""

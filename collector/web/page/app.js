@@ -12,7 +12,7 @@ const WORDS = {
   unknown_identity: "Unknown identity", no_sensor: "No sensor", coi_mix: "HARD STOP: chains of identity mixed",
   calibration_oot: "Instrument found out of tolerance", cal_expired: "Calibration expired", custody_unknown: "Nobody known to have it",
   clocks_disagree: "Received before given", overdue: "Hard time missed", wrong_place: "In the wrong place", due_soon: "Due soon, not there",
-  unplaced: "Nowhere recorded", old_label: "Old label scanned", unreadable_label: "Unreadable label",
+  unplaced: "Nowhere recorded", old_label: "Old label scanned", unreadable_label: "Unreadable label", changed_after_signing: "UNSIGNED: changed after signing",
 };
 const UNITS = { Cel: "°C", "[pH]": "pH", "/min": "rpm", 1: "" };
 
