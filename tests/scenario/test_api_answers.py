@@ -307,7 +307,7 @@ async def test_a_history_tells_legs_coverage_and_excursions(api: Api) -> None:
     assert set(history["not_built"]) == {"verdict"}
     for query in ({"batch": "B-1"}, {"equipment": "FRZ-01"}, {"point": FREEZER}, {"rule": "frz-high@1"}):
         (item,) = (await get(client, "/excursions", **query))["items"]
-        assert set(excursion) - {"equipment"} <= set(item)
+        assert set(excursion) - {"equipment", "custodians", "probe", "decides"} <= set(item)
     for query in (
         {"batch": "B-2"},
         {"equipment": "BR-01"},

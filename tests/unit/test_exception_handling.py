@@ -139,7 +139,7 @@ def test_every_kind_has_somebody_to_look_after_it_a_due_time_and_a_suggestion() 
         assert found.due_ns is not None
         assert found.due_ns > ns(1)
     told = {"owner": "lea", "due_ns": ns(9)}
-    kind = RowKind.EXCEPTION_ASSIGNMENT
-    row = JournalRow(id=1, known_at_ns=1, actor="a", kind=kind, subject=item.id, body=told)
+    row_kind = RowKind.EXCEPTION_ASSIGNMENT
+    row = JournalRow(id=1, known_at_ns=1, actor="a", kind=row_kind, subject=item.id, body=told)
     named = handled(item, handlings_of([row]))
     assert (named.owner, named.due_ns) == ("lea", ns(9))
