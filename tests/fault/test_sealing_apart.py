@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from collector.flow import seal as task
@@ -86,6 +87,17 @@ async def test_the_task_says_that_its_process_ended_and_goes_on(
     async with asyncio.timeout(5):
         await running
     assert held(tmp_path) == (stores.ledger.last_id(), SEGMENTS * READINGS)
+
+
+@pytest.mark.slow
+def test_what_the_process_logs_is_no_answer(stores: Stores, tmp_path: Path) -> None:
+    """It finds another version's file, says so and makes it anew."""
+    sealer = RemoteSealer(tmp_path, ledger=stores.ledger, projection=stores.projection)
+    connection = apsw.Connection(str(tmp_path / "chunks.db"))
+    connection.execute("UPDATE meta SET value = 'another' WHERE key = 'version'")
+    connection.close()
+    assert sealer.step().readings == SEGMENTS * READINGS
+    sealer.close()
 
 
 @pytest.mark.slow

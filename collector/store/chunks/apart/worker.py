@@ -11,11 +11,12 @@ import gc
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from collector.store.chunks.file import CHUNKS_NAME, is_condemned
 from collector.store.chunks.memory import keep_freed
@@ -34,7 +35,7 @@ class DamagedError(Exception):
     """The chunks are damaged: they are made anew at the collector's next start."""
 
 
-def serve(data_dir: Path, ledger_id: str, orders: queue.SimpleQueue[str]) -> None:
+def serve(data_dir: Path, ledger_id: str, orders: queue.SimpleQueue[str], answers: TextIO) -> None:
     """Answer every order. The first one says how far the ledger is, before the file is opened."""
     first = orders.get()
     path = data_dir / CHUNKS_NAME
@@ -53,7 +54,7 @@ def serve(data_dir: Path, ledger_id: str, orders: queue.SimpleQueue[str]) -> Non
             order = json.loads(text)
             ledger.follow(int(order["last_id"]))
             ledger.follow_removals()
-            _say(_done(sealer, str(order["do"])))
+            _say(answers, _done(sealer, str(order["do"])))
             text = orders.get()
 
 
@@ -77,9 +78,9 @@ def _done(sealer: Sealer, what: str) -> dict[str, Any]:
     }
 
 
-def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 def _listen(orders: queue.SimpleQueue[str]) -> None:
@@ -92,6 +93,9 @@ def _listen(orders: queue.SimpleQueue[str]) -> None:
 def main() -> None:
     """See the module."""
     os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the collector, which ends this process
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is logged is no answer
     data_dir, ledger_id = Path(sys.argv[1]), sys.argv[2]
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
@@ -100,9 +104,9 @@ def main() -> None:
     gc.set_threshold(*COLLECT_AFTER)
     warm()
     try:
-        serve(data_dir, ledger_id, orders)
+        serve(data_dir, ledger_id, orders, answers)
     except Exception as error:  # whatever it is, the collector says it and starts this process again
-        _say({"error": f"{error}" or repr(error)})
+        _say(answers, {"error": f"{error}" or repr(error)})
         sys.exit(1)
 
 
