@@ -349,7 +349,9 @@ def silenced(document: Document, patch: pytest.MonkeyPatch) -> None:
     elif not callable(detector):
         patch.setattr(module, attribute, type(detector)())
     else:
-        blind = (lambda first, *_rest: first) if gives == "first" else (lambda *_args, **_more: gives)
+        blind = (
+            (lambda first, *_rest, **_more: first) if gives == "first" else (lambda *_args, **_more: gives)
+        )
         patch.setattr(module, attribute, blind)
 
 
