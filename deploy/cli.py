@@ -167,11 +167,14 @@ def edge_probe(
     *,
     config: Config,
     listen_s: Annotated[float, typer.Option("--listen", min=0.1, max=3600, help="Seconds for MQTT.")] = 10.0,
+    guess: Annotated[bool, typer.Option("--guess", help="Try byte orders and address bases.")] = False,
     as_json: Json = False,
 ) -> None:
     """Read every point once and print it; nothing is stored. Exit 3 when one gave no reading."""
     from deploy import cli_edge
 
+    if guess:
+        raise typer.Exit(cli_edge.guess(config, json=as_json))
     raise typer.Exit(cli_edge.probe(config, listen_s=listen_s, json=as_json))
 
 

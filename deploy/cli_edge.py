@@ -104,6 +104,28 @@ def probe(config: Path, *, listen_s: float, json: bool) -> int:
     return int(Exit.FINE if all(one.quality == "good" for one in found) else Exit.FINDING)
 
 
+def guess(config: Path, *, json: bool) -> int:
+    """Ways of reading each device, the most plausible first. Exit 1 when it is not the profile's own."""
+    from edge.app import SystemClocks
+    from edge.drivers.guess import guess as ask
+
+    found = asyncio.run(ask(load(config).config, clocks=SystemClocks()))
+    best: dict[str, Any] = {}
+    for one in found:
+        best.setdefault(one.device, one)
+    if json:
+        print(_document({"guesses": [asdict(one) for one in found]}))
+    else:
+        for one in found:
+            if one.plausible < best[one.device].plausible:
+                continue
+            base = {0: "", -1: ", addresses one lower", 1: ", addresses one higher"}[one.shift]
+            own = " (as the profile says)" if one.as_written else ""
+            print(f"{one.device}  {one.order}{base}: {one.plausible} of {one.points} plausible{own}")
+            print("  " + ", ".join(f"{name} {value}" for name, value in one.values.items()))
+    return int(Exit.FINE if all(one.as_written for one in best.values()) else Exit.FINDING)
+
+
 def _time(time_ms: int | None) -> str | None:
     if time_ms is None:
         return None

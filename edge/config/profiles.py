@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge.config.schema import Name
 from edge.model.plan import REGISTERS_MAX
-from edge.model.points import Order, Point, PointSpec
+from edge.model.points import RAW_SUFFIX, Order, Point, PointSpec
 from gateway.link.faults import ConfigError, Fault, load_toml_model
 
 SHIPPED: Final = Path(__file__).resolve().parent.parent / "profiles"
@@ -105,7 +105,17 @@ def resolve(
         changed = {item: value for item, value in changes.items() if item != _PERIOD}
         if changed:
             meaning[name] = changed
-    points = tuple(_point(name, spec, found.profile) for name, spec in specs.items())
+    points = tuple(
+        one
+        for name, spec in specs.items()
+        for point in [_point(name, spec, found.profile)]
+        for one in ([point, point.raw()] if spec.keep_raw else [point])
+    )
+    faults.extend(
+        Fault(file, f"{key}.points.{name}", f"{name + RAW_SUFFIX!r} is a point of its own", "rename it")
+        for name, spec in specs.items()
+        if spec.keep_raw and name + RAW_SUFFIX in specs
+    )
     faults.extend(
         Fault(
             file,

@@ -123,7 +123,7 @@ def _identity(point: Point, value: Floats, has_value: Mask) -> Mask | None:
 
 
 def _raw(point: Point, registers: NDArray[np.uint16]) -> NDArray[Any]:
-    """Raw numbers before scaling, in the register type's own dtype (bits as uint8)."""
+    """Raw numbers before scaling, in the register type's own dtype (bits as integers)."""
     kind = point.spec.type
     if point.spec.table.of_bits:
         bit: NDArray[np.uint8] = (registers[:, 0] != 0).astype(np.uint8)
@@ -131,7 +131,7 @@ def _raw(point: Point, registers: NDArray[np.uint16]) -> NDArray[Any]:
     octets = _octets(registers, point.order)
     if kind is RegisterType.BIT:
         word = octets.view(">u2")[:, 0]
-        return ((word >> (point.spec.bit or 0)) & 1).astype(np.uint8)
+        return ((word >> (point.spec.bit or 0)) & ((1 << (point.spec.length or 1)) - 1)).astype(np.uint16)
     if kind in {RegisterType.INT8, RegisterType.UINT8}:
         half = octets[:, 0] if point.spec.bit == 8 else octets[:, 1]
         return np.ascontiguousarray(half).view(np.int8) if kind is RegisterType.INT8 else half

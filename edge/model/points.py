@@ -118,6 +118,7 @@ class PointSpec(BaseModel):
     range: tuple[float, float] | None = None
     invalid: tuple[float, ...] = ()
     enum: dict[int, str] | None = None
+    keep_raw: bool = False
     assert_: Annotated[int | float | str | bool | None, Field(alias="assert")] = None
 
     @model_validator(mode="after")
@@ -140,6 +141,8 @@ class PointSpec(BaseModel):
             return self.kind
         scaled = (self.scale, self.offset) != (1.0, 0.0)
         natural = self.type.natural_kind
+        if self.type is RegisterType.BIT and (self.length or 1) > 1:
+            return Kind.U64
         return Kind.F64 if scaled and natural in {Kind.I64, Kind.U64} else natural
 
 
@@ -160,7 +163,20 @@ def _problems(spec: PointSpec) -> list[str]:
         ),
         (spec.bit is not None and kind not in {bit, *byte_types}, f"`bit` has no meaning for {kind}"),
         (kind in byte_types and spec.bit not in {None, 0, 8}, "`bit` of an 8-bit value is 0 or 8"),
-        ((kind is string) != (spec.length is not None), "`length` in bytes goes with type 'string' alone"),
+        (
+            spec.length is None
+            if kind is string
+            else spec.length is not None and (kind is not bit or of_bits),
+            "`length` goes with type 'string', in bytes, and with bits in a register",
+        ),
+        (
+            kind is bit and (spec.bit or 0) + (spec.length or 1) > 16,
+            "a field of bits lies within its register: bit + length is at most 16",
+        ),
+        (
+            spec.keep_raw and (kind is string or kind is bit),
+            "`keep_raw` is for numbers: a text or a bit is kept as it is",
+        ),
         ((kind is string) != (spec.value_kind is Kind.STRING), f"{kind} cannot be of kind {spec.kind}"),
         (kind in {string, bit} and scaled, f"{kind} cannot be scaled"),
         (spec.scale == 0, "scale 0 would make every value equal to offset"),
@@ -172,6 +188,11 @@ def _problems(spec: PointSpec) -> list[str]:
         ),
     )
     return [text for wrong, text in checks if wrong]
+
+
+RAW_SUFFIX: Final = "/raw"
+"""Name of the point beside one with `keep_raw`."""
+_RAW_TYPES: Final = {1: RegisterType.UINT16, 2: RegisterType.UINT32, 4: RegisterType.UINT64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +218,12 @@ class Point:
     def period_ms(self) -> int:
         """Milliseconds between two slots."""
         return self.spec.period_ms
+
+    def raw(self) -> Point:
+        """The registers of this point as they came, the first one in the highest bits, as a point beside it.
+
+        Registers hold the same whatever order they were taken for: a wrong order is put right from them.
+        """
+        keys = {"table": self.spec.table, "address": self.spec.address, "type": _RAW_TYPES[self.width]}
+        spec = PointSpec.model_validate({**keys, "period_ms": self.period_ms})
+        return Point(self.name + RAW_SUFFIX, spec, Order.ABCD, self.address)

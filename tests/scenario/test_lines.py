@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
+from edge.app import SystemClocks
 from edge.config import ConfigError, EdgeConfig, load
+from edge.drivers.lines.made import make_line
+from edge.drivers.lines.port import ReadError
 from tests.agents import Row, running, stored
 from tests.brokers import free_port
 from tests.fields import described, device, fault, field, rtu, tcp, truth
@@ -113,3 +117,50 @@ async def test_a_schedule_that_does_not_fit_its_line_is_refused_with_the_numbers
     assert one.key == "bus[0]"
     assert "10 requests, 50.0 a second" in one.problem
     assert "baud=9600" in one.hint
+
+
+@pytest.mark.parametrize("pieces", ["apart", "together"])
+async def test_half_a_message_is_never_completed_by_another_ones_bytes(tmp_path: Path, pieces: str) -> None:
+    """TCP has no check sum: half of D-1's answer, then the late one of D-2, as one piece or as two."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                asked.append(await reader.readexactly(12))
+                if len(asked) < 2:
+                    continue  # the first one is answered late
+                late, now = (_answer(one) for one in asked[:2])
+                first, second = now[: len(now) // 2], late
+                if pieces == "together":
+                    writer.write(first + second)
+                else:
+                    writer.write(first)
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+                    writer.write(second)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = described(
+        tmp_path, tcp(port, keys="timeout_ms = 300\nlate_ms = 900") + device("D-1", 1) + device("D-2", 2)
+    )
+    line, never = make_line(config.buses["line"], SystemClocks()), asyncio.Event()
+    first = asyncio.create_task(line.ask(2, config.devices[1].requests[0], never))
+    async with asyncio.timeout(5):
+        while not asked:
+            await asyncio.sleep(0.01)
+    with pytest.raises(ReadError):
+        await line.ask(1, config.devices[0].requests[0], never)
+    with pytest.raises(ReadError):
+        await first
+    line.close()
+    server.close()
+
+
+def _answer(asked: bytes) -> bytes:
+    """Zeros, so that a later part of one message looks like the beginning of another."""
+    size = 2 * int.from_bytes(asked[10:12], "big")
+    body = asked[6:8] + bytes([size]) + bytes(size)
+    return asked[:4] + len(body).to_bytes(2, "big") + body

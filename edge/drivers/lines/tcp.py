@@ -201,18 +201,38 @@ class _Connection(asyncio.Protocol):
         self._wire = transport
 
     def data_received(self, data: bytes) -> None:
-        """Whole messages are taken from the stream; anything that is not Modbus ends the connection."""
+        """Whole messages are taken from the stream; anything that is not Modbus ends the connection.
+
+        There is no check sum: half a message that another one completes would look sound. So a message counts
+        only if its last piece is no message of its own and nothing incomplete follows it.
+        """
         mono_ns, wall_ns = self._clocks.mono_ns(), self._clocks.wall_ns()
+        if self._buffer and self._is_whole(data):
+            self._broken("half a message, and then another", self._last)
+            return
         self._buffer += data
+        frames: list[bytes] = []
         while len(self._buffer) >= 6:
             length = 6 + int.from_bytes(self._buffer[4:6], "big")
             if self._buffer[2:4] != b"\0\0" or not 8 < length <= ADU_BYTES_MAX:
                 self._broken("bytes that are no Modbus TCP", self._last)
                 return
             if len(self._buffer) < length:
-                return
-            frame, self._buffer = self._buffer[:length], self._buffer[length:]
+                break
+            frames.append(self._buffer[:length])
+            self._buffer = self._buffer[length:]
+        if frames and self._buffer:
+            self._broken("half a message, completed by a part of another", self._last)
+            return
+        for frame in frames:
             self._take(frame, mono_ns, wall_ns)
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether these bytes alone are a message to a question of ours: what came before was a half."""
+        if len(data) < 9 or data[2:4] != b"\0\0" or 6 + int.from_bytes(data[4:6], "big") != len(data):
+            return False
+        number = int.from_bytes(data[:2], "big")
+        return number in self._asked or number in self._given_up
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we ended it."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.config import EdgeConfig, ModbusDevice, load
+from edge.model.points import RAW_SUFFIX
 from edge.sim.field.device import FieldDevice
 from edge.sim.field.faults import Faults, FaultSection
 from edge.sim.field.lines import PtyLine, Station, TcpLine
@@ -156,7 +157,7 @@ class Site:
         return FieldDevice(
             id=device.id,
             unit=device.unit,
-            points=device.points,
+            points=[point for point in device.points if not point.name.endswith(RAW_SUFFIX)],
             model=self._model(section.model or _OF_PROFILE.get(device.profile.partition("@")[0], "signal")),
             faults=self._faults(device.id),
             strict=section.strict,
