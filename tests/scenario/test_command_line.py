@@ -101,11 +101,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "words",
     [
-        "edge detect log.csv --json",
         "batch record B-1",
         "batch history B-1 --format parquet",
         "import tags f.csv",
-        "sim --site s.toml",
         "verify r.json",
     ],
 )
