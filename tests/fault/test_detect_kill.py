@@ -9,7 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from edge.app import bind, make_detecting
+from edge.config import load
 from edge.keep.detecting import FILE
+from gateway.contract.codec import seal
+from gateway.contract.decode import decode_data
 from gateway.contract.events import Detection, Note
 from gateway.outbox.store import Outbox
 from tests.detecting import PER_FLUSH, run, texts
@@ -51,6 +55,21 @@ def test_kills_in_a_developing_drift_lose_no_finding_and_make_none(tmp_path: Pat
     assert count == FLUSHES * PER_FLUSH
     assert found == expected
     assert notes == []
+
+
+def test_stored_readings_give_the_same_findings_again(tmp_path: Path) -> None:
+    asyncio.run(run(tmp_path, FLUSHES))
+    _, expected, _ = outcome(tmp_path)
+    config = load(tmp_path / "edge.toml").config
+    with Outbox.open(config.outbox_path, now_ns=time.time_ns) as outbox:
+        fresh = make_detecting(config, bind(config, outbox))
+        assert fresh is not None
+        stored = outbox.fetch(range(1, outbox.last_place() + 1))
+        blocks = [
+            (one.device, decode_data(seal(one.body, sent_ms=0, seq=0, historical=False)).block)
+            for one in stored
+        ]
+    assert fresh.go_over(blocks) == expected
 
 
 def test_a_damaged_checkpoint_starts_cold_and_says_why(tmp_path: Path) -> None:
