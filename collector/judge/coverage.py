@@ -97,11 +97,10 @@ def reading_states(columns: Columns) -> NDArray[np.uint8]:
     """`Slot` of each reading: usable, a sensor's fault, or no answer."""
     faulty = np.array([reason in _FAULTY for reason in columns.reasons] or [False], np.bool_)
     states = np.full(len(columns.time_ns), Slot.MISSING, np.uint8)
-    bad = columns.quality == Quality.BAD
     if len(columns.reasons):
-        states[bad & faulty[columns.reason]] = Slot.FAULTY
         unnamed = np.array([not reason for reason in columns.reasons], np.bool_)
-        states[bad & unnamed[columns.reason]] = Slot.FAULTY
+        bad = np.flatnonzero(columns.quality == int(Quality.BAD))
+        states[bad[(faulty | unnamed)[columns.reason[bad]]]] = Slot.FAULTY
     states[columns.usable()] = Slot.PRESENT
     return states
 
@@ -165,8 +164,10 @@ def slots_of(
     """
     time_ns = columns.time_ns
     starts = slot_starts(time_ns, period_ns)
-    times = time_ns[starts]
-    states = np.maximum.reduceat(reading_states(columns), starts) if len(starts) else np.zeros(0, np.uint8)
+    alone = len(starts) == len(time_ns)  # every reading has a slot of its own
+    times = time_ns if alone else time_ns[starts]
+    states = reading_states(columns)
+    states = states if alone else np.maximum.reduceat(states, starts)
     inside = (times >= span.from_ns) & (times < span.to_ns)
     counts = np.bincount(states[inside], minlength=3)
     missing = late = unkept = 0
@@ -244,9 +245,10 @@ def causes_of(
     starts = slot_starts(time_ns, period_ns)
     out: Counter[str] = Counter()
     if len(starts):
-        states = reading_states(columns)
-        best = np.maximum.reduceat(states, starts)
-        times = time_ns[starts]
+        alone = len(starts) == len(time_ns)
+        best = reading_states(columns)
+        best = best if alone else np.maximum.reduceat(best, starts)
+        times = time_ns if alone else time_ns[starts]
         told = starts[(best == Slot.MISSING) & (times >= span.from_ns) & (times < span.to_ns)]
         for reason, count in zip(*np.unique(columns.reason[told], return_counts=True), strict=True):
             out[columns.reasons[int(reason)] or UNEXPLAINED] += int(count)

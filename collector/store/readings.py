@@ -31,6 +31,10 @@ class Form(IntEnum):
     STRING = 5
 
 
+_NONE: Final = int(Form.NONE)
+_F64: Final = int(Form.F64)
+
+
 def _forms(integer: Form) -> NDArray[np.uint8]:
     """Wire field number → form, for integers of this signedness."""
     out = np.full(256, integer, np.uint8)
@@ -249,8 +253,11 @@ def value_of(form: int, bits: int, strings: tuple[str, ...]) -> Value | None:
 
 def numbers_of_bits(form: NDArray[np.uint8], bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     """See `Readings.value`."""
-    if len(form) and (form == Form.F64).all():
+    number = form == _F64
+    if len(form) and number.all():
         return bits.view(np.float64)
+    if np.count_nonzero(number) + np.count_nonzero(form == _NONE) == len(form):
+        return np.where(number, bits.view(np.float64), np.nan)
     out = np.full(len(form), np.nan)
     for one, dtype in ((Form.F64, np.float64), (Form.I64, np.int64), (Form.U64, np.uint64)):
         at = form == one

@@ -144,8 +144,8 @@ def test_findings_are_those_of_the_whole_history(seed: int) -> None:
                 stores.sealer.tidy()
             if draw.random() < 0.15 or not rules:
                 rules = rules_of(stores, draw)
-            if draw.random() < 0.05:
-                periods = [(0, 1_000), (T0_MS + draw.randrange(600_000), draw.choice([200, 5_000]))]
+            if draw.random() < 0.2:
+                periods = [(0, 1_000), (T0_MS + draw.randrange(100_000), draw.choice([200, 5_000]))]
             if draw.random() < 0.05:
                 killed(following, rules, draw)
             if draw.random() < 0.5:
@@ -262,5 +262,26 @@ def test_what_a_segment_brought_that_is_found_wrong_later_is_taken_back(tmp_path
     assert found() == 0
     stores.take(gateway.data(second))
     assert found() == 0
+    following.close()
+    stores.close()
+
+
+def test_a_period_that_is_declared_otherwise_changes_what_a_gap_is(tmp_path: Path) -> None:
+    stores = SealedStores(tmp_path)
+    following = Following(stores)
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth("FRZ-01", [metric("temperature", 1)]))
+    stores.take(gateway.data(gateway.make("FRZ-01", numbers(1, T0_MS, [-10.0] * 10, step_ms=5_000))))
+    stores.project()
+    point = "zurich/gw-1/FRZ-01/temperature"
+    rule = LimitRule(id="rule:x", version=1, point=point, high=-15.0, crossing=Crossing.LINEAR)
+    upto = stores.projection.cursor()
+    for period_ms, excursions in ((1_000, 10), (5_000, 1), (1_000, 10)):
+        following.deriver.bring_up(rule, [(0, period_ms)], upto=upto)
+        assert len(following.answers.excursions(rule, [(0, period_ms)], upto=upto)) == excursions
+        assert len(following.answers.excursions(rule, [(0, 2 * period_ms)], upto=upto)) in {1, 10}
+        kept = following.reading.track(rule)
+        assert kept is not None
+        assert kept.track.excursions() == following.wanted(rule, [(0, period_ms)], upto)
     following.close()
     stores.close()
