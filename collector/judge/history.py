@@ -165,7 +165,7 @@ def build_history(
     resolver = resolver or Resolver(facts)
     legs = resolver.legs(batch.id)
     found = _Legs()
-    calibrations, twins = Calibrations(facts, resolver), Twins(facts, resolver)
+    calibrations, twins = Calibrations(facts, resolver, sources.points), Twins(facts, resolver)
     uttered, sources = sources.read, sources.filled(twins)
     stored, sources = sources.read, sources.corrected(calibrations)
     for leg in legs:

@@ -114,6 +114,18 @@ async def test_a_reading_after_the_due_date_stays_and_is_flagged(api: Api) -> No
     assert answer.status_code == 422
 
 
+async def test_a_certificate_in_another_unit_and_one_that_left_it_wrong_are_no_calibration(api: Api) -> None:
+    robot = await placed(api)
+    kelvin = {**CERTIFICATE, "unit": "K"}
+    assert (await robot.post("/instruments/T-1/certificates", json=kelvin)).status_code == 201
+    row = await point_row(robot)
+    assert (row["min"], row["calibration"]["state"]) == (-20, "uncalibrated")
+    wrong = {**CERTIFICATE, "number": "C-2", "unit": "Cel", "tolerance": 0.3}
+    assert (await robot.post("/instruments/T-1/certificates", json=wrong)).status_code == 201
+    row = await point_row(robot)
+    assert (row["min"], row["calibration"]["state"]) == (-19.5, "out_of_tolerance")
+
+
 async def test_a_second_person_confirms_and_a_wrong_device_is_corrected(api: Api) -> None:
     robot = await placed(api)
     lea, max_ = await api.person("lea", Role.QA), await api.person("max", Role.QA)

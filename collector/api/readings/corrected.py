@@ -12,6 +12,7 @@ import numpy as np
 from collector.identity.facts import Facts
 from collector.identity.resolve import Resolver
 from collector.identity.times import Span, ns_of_text
+from collector.judge.columns import PointFacts
 from collector.judge.instruments.calibration import Calibrations, Held, beyond, correction_of
 
 EXPIRED: Final = "CAL_EXPIRED"
@@ -19,14 +20,17 @@ EXTRAPOLATED: Final = "EXTRAPOLATED"
 UNCALIBRATED: Final = "UNCALIBRATED"
 
 
-def with_corrections(items: list[dict[str, Any]], point: str, facts: Facts) -> list[dict[str, Any]]:
+def with_corrections(
+    items: list[dict[str, Any]], point: str, unit: str | None, facts: Facts
+) -> list[dict[str, Any]]:
     """The items, by time, each with `corrected` (null without a certificate or a number) and `flags`."""
     for item in items:
         item["corrected"], item["flags"] = None, [UNCALIBRATED]
     if not items:
         return items
     times = np.array([ns_of_text(item["time"]) for item in items], np.int64)
-    calibrations = Calibrations(facts, Resolver(facts))
+    declared = {point: PointFacts(name=point, unit=unit)}
+    calibrations = Calibrations(facts, Resolver(facts), declared)
     for held in calibrations.held(point, Span(int(times[0]), int(times[-1]) + 1)):
         rows = range(*np.searchsorted(times, [held.span.from_ns, held.span.to_ns]).tolist())
         _correct([items[row] for row in rows], held)

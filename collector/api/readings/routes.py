@@ -130,7 +130,7 @@ def readings(
         return answer("raw", items, None)
     items, last = _page(services, info, interval, known, after=after, limit=limit)
     if corrected:
-        items = with_corrections(items, str(info.point), registry.facts(known))
+        items = with_corrections(items, str(info.point), info.unit, registry.facts(known))
     following = None if last is None else f"{known.token}~{'~'.join(map(str, last))}"
     return answer("raw", items, following)
 

@@ -157,9 +157,10 @@ class Certificate:
         """Whether it went within the tolerance at every point."""
         return all(abs(one.left_error) <= self.tolerance for one in self.points)
 
-    def serves(self, parameter: str) -> bool:
-        """Whether it is about the channel that gives this parameter."""
-        return self.channel in ("", parameter)
+    def serves(self, parameter: str, unit: str | None) -> bool:
+        """Whether it is about the channel that gives this parameter, in the unit it is measured in."""
+        stated = self.current.body.get("unit")
+        return self.channel in ("", parameter) and (not stated or not unit or stated == unit)
 
     def document(self) -> dict[str, Any]:
         """For JSON."""

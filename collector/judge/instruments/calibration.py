@@ -7,7 +7,7 @@ is counted. Must not know limits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from collector.identity.facts import Facts
 from collector.identity.resolve import Resolver
 from collector.identity.stated.certificates import Certificate, of_instrument
 from collector.identity.times import Span, clip
-from collector.judge.columns import Columns, ReadPoint
+from collector.judge.columns import Columns, PointFacts, ReadPoint
 from gateway.contract.reading import PointName
 
 
@@ -59,7 +59,9 @@ class _Corrected:
 class Calibrations:
     """All instruments and certificates of one `Facts`, asked for many points."""
 
-    def __init__(self, facts: Facts, resolver: Resolver) -> None:
+    def __init__(self, facts: Facts, resolver: Resolver, points: Mapping[str, PointFacts]) -> None:
+        """`points` say in which unit each measures: a certificate in another unit says nothing of it."""
+        self._points = points
         self._links = resolver.instrument_links
         self._every = facts.certificates
         self._certificates: dict[str, Sequence[Certificate]] = {}
@@ -80,7 +82,9 @@ class Calibrations:
         if instrument not in self._certificates:
             self._certificates[instrument] = of_instrument(self._every.values(), instrument)
         parameter = PointName.parse(point).name
-        return [one for one in self._certificates[instrument] if one.serves(parameter)]
+        declared = self._points.get(point)
+        unit = None if declared is None else declared.unit
+        return [one for one in self._certificates[instrument] if one.serves(parameter, unit)]
 
     def held(self, point: str, span: Span) -> tuple[Held, ...]:
         """The span divided by certificate and due date, without the time in which no instrument served."""

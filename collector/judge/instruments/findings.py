@@ -76,6 +76,8 @@ def _row(context: Context, point: LegPoint, held: Sequence[Held]) -> dict[str, A
     state = "in_calibration"
     if any(one.certificate is None for one in held) or covered < whole:
         state = "uncalibrated"
+    if any(one.certificate is not None and not one.certificate.left_in for one in held):
+        state = "out_of_tolerance"
     if late or any(one.expired for one in held):
         state = "expired"
     certificates = dict.fromkeys(one.certificate.id for one in held if one.certificate is not None)

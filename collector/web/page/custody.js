@@ -7,9 +7,10 @@ const STATES = {
   held: "held", passing: "between two hands", unknown: "nobody is known to have it",
   waiting: "waiting", due_soon: "due soon", overdue: "missed", met: "there in time", late: "came late", cancelled: "cancelled",
   in_calibration: "in calibration", expired: "calibration expired", uncalibrated: "not shown to be calibrated",
+  out_of_tolerance: "left out of tolerance",
   confirmed: "out under every error", possible: "out under some error", cleared_by_margin: "cleared by margin",
 };
-const BAD = new Set(["unknown", "overdue", "late", "expired", "confirmed", "possible", "due_soon"]);
+const BAD = new Set(["unknown", "overdue", "late", "expired", "out_of_tolerance", "confirmed", "possible", "due_soon"]);
 const word = (name) => (BAD.has(name) ? mark(STATES[name] || name) : STATES[name] || name);
 const short = (id) => id.replace(/^[a-z-]+:/, "");
 let shownBatch = null;
