@@ -1,6 +1,6 @@
 """A gateway's intake with detectors on a virtual clock, as a process that can be killed.
 
-    python -m tests.detecting FOLDER FLUSHES
+    python -m tests.detecting FOLDER FLUSHES CHECKPOINT_S
 
 Goes on after the last reading that is in the outbox, a reading a minute and three a flush; one word a
 flush on stdout. From reading 700 on the probe drifts.
@@ -87,9 +87,9 @@ def texts(outbox: Outbox) -> tuple[int, list[Detection], list[Note]]:
     return count, found, notes
 
 
-async def run(folder: Path, flushes: int) -> None:
+async def run(folder: Path, flushes: int, checkpoint_s: float = 0.05) -> None:
     """Go on from what is there."""
-    detecting.CHECKPOINT_S = 0.05  # type: ignore[misc]
+    detecting.CHECKPOINT_S = checkpoint_s  # type: ignore[misc]
     path = folder / "edge.toml"
     path.write_text(TEXT)
     config = load(path).config
@@ -131,4 +131,4 @@ async def run(folder: Path, flushes: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -16,15 +16,15 @@ from gateway.contract.codec import seal
 from gateway.contract.decode import decode_data
 from gateway.contract.events import Detection, Note
 from gateway.outbox.store import Outbox
-from tests.detecting import PER_FLUSH, run, texts
+from tests.detecting import BEGIN_MS, PER_FLUSH, run, texts
 from tests.outboxes import ROOT
 
 FLUSHES = 320
 
 
-def killed_after(folder: Path, flushes: int) -> None:
+def killed_after(folder: Path, flushes: int, checkpoint_s: float = 0.05) -> None:
     """A child that goes on with the log, killed once it has said so many flushes."""
-    command = [sys.executable, "-m", "tests.detecting", str(folder), "100000"]
+    command = [sys.executable, "-m", "tests.detecting", str(folder), "100000", str(checkpoint_s)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for _ in range(flushes):
@@ -47,9 +47,15 @@ def test_kills_in_a_developing_drift_lose_no_finding_and_make_none(tmp_path: Pat
     count, expected, _ = outcome(whole)
     assert count == FLUSHES * PER_FLUSH
     assert [event.detector for event in expected] == ["drift_up"], "the log has one drift and nothing else"
-    for flushes in (200, 31, 9, 1, 17):  # the last ones while the drift develops
+    for flushes in (200, 31, 7, 1):  # the last ones while the drift develops
         killed_after(broken, flushes)
     done, _, _ = outcome(broken)
+    at = (int(expected[0].time.timestamp() * 1000) - BEGIN_MS) // 60_000
+    assert done < at, "the kills so far came before the finding"
+    # Killed after the finding is on disk, with a checkpoint from before it: it must not be said again.
+    killed_after(broken, (at - done) // PER_FLUSH + 2, checkpoint_s=3600)
+    done, found, _ = outcome(broken)
+    assert found == expected
     asyncio.run(run(broken, FLUSHES - done // PER_FLUSH))
     count, found, notes = outcome(broken)
     assert count == FLUSHES * PER_FLUSH
