@@ -112,6 +112,20 @@ def test_a_learned_threshold_keeps_near_its_rate(tail: str) -> None:
     assert 0.05 < rate < 4, rate
 
 
+def test_a_strange_shape_is_said_since_its_beginning() -> None:
+    draw = np.random.default_rng(10)
+    values = np.sin(np.arange(3000) / 8)[:, None] + 0.02 * draw.standard_normal((3000, 1))
+    values[2500:2540] = 0.5 + 0.02 * draw.standard_normal((40, 1))
+    given = {"piece": 50, "history": 1500, "threshold": 3.0}
+    detector = MAKERS["left_profile"](given, [Channel(point="D/p", period_ms=1000)])
+    times = np.arange(3000, dtype=np.int64) * 1000 + 1
+    said = detector.step(times, values, np.ones((3000, 1), np.bool_))
+    first = int(np.flatnonzero(said.active & (np.arange(3000) > 1000))[0])
+    assert 2500 <= first < 2560
+    assert said.since_ms[first] == times[first - 49]
+    assert said.since_ms[first + 1] == said.since_ms[first]
+
+
 def test_settings_out_of_bounds_name_their_key() -> None:
     channels = [Channel(point="D/p", period_ms=10_000)]
     for given, key in (({"window": 4.5}, "window"), ({"windw": 5}, "windw"), ({"hold": True}, "hold")):

@@ -105,6 +105,10 @@ def test_an_indicator_places_a_slow_batch_on_the_trajectory() -> None:
     given = {"centre": GOLDEN.centre.tolist(), "bounds": GOLDEN.bounds.tolist(), "threshold": GOLDEN.limit}
     placed = MAKERS["golden"]({**given, "grid": np.arange(ROWS, dtype=float).tolist()}, channels)
     assert not np.concatenate(fed(placed, np.column_stack([slow, volume]))).any()
+    off = slow.copy()
+    off[:, 0] += 0.05
+    again = MAKERS["golden"]({**given, "grid": np.arange(ROWS, dtype=float).tolist()}, channels)
+    assert np.concatenate(fed(again, np.column_stack([off, volume]))).any()
     assert np.concatenate(fed(maker(), slow)).any()
 
 
