@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import apsw
 import structlog
@@ -34,7 +34,6 @@ from collector.flow.follow import Follow
 from collector.flow.keeping.retention import Retention, Rule
 from collector.flow.project import Projector
 from collector.flow.seal import Sealing
-from collector.flow.sinks import SinkTask
 from collector.identity.facts import Facts
 from collector.identity.ids import Position as KnownPosition
 from collector.ingest.brake import Brake
@@ -61,6 +60,9 @@ from collector.store.projection import Progress, Projection, seen_by
 from collector.store.readings import ReadingStore
 from collector.store.served import LedgerReadings
 from gateway.contract.columns import warm
+
+if TYPE_CHECKING:
+    from collector.flow.sinks import SinkTask
 
 COLLECT_AFTER: Final = (50_000, 20, 100)
 """New objects between two searches for cycles, and how often older ones are looked through. What travels
@@ -305,6 +307,10 @@ class Collector:
         journal: Journal,
         live: LiveBoard,
     ) -> list[SinkTask]:
+        if not self.config.sink:
+            return []
+        from collector.flow.sinks import SinkTask  # noqa: PLC0415 (pyarrow and a client: 100 MB, half a second)
+
         facts = _facts(journal, projection)
         return [
             SinkTask(

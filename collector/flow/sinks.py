@@ -28,7 +28,6 @@ from collector.store.readings import ReadingStore
 from collector.store.sinks.copier import Choice, Copier
 from collector.store.sinks.file import RefusedReadings, SinkFile
 from collector.store.sinks.model import SinkDownError, Target
-from collector.store.sinks.parquet import ParquetFolder
 
 SINKS_FOLDER: Final = "sinks"
 IDLE_S: Final = 1.0
@@ -222,6 +221,8 @@ def target_of(section: SinkSection, *, ledger: str, now_s: Callable[[], float]) 
     address: SinkAddress = section.address
     match address.kind:
         case SinkKind.PARQUET:
+            from collector.store.sinks.parquet import ParquetFolder  # noqa: PLC0415 (pyarrow, 100 MB)
+
             return ParquetFolder(address.folder, ledger=ledger, file_every_s=section.file_every_s)
         case SinkKind.VICTORIAMETRICS:
             from collector.store.sinks.victoria import VictoriaServer  # noqa: PLC0415 (its client, as below)
