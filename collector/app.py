@@ -185,8 +185,7 @@ class Collector:
             brake=Brake(ledger=ledger, live=live, shown=lambda: follow.cursor),
         )
         session.attach(committer)
-        retention = self._retention(ledger, projection, cache, journal, sealing, live, alarming)
-        archiving = self._archiving(ledger, sealing, live, retention)
+        archiving = self._archiving(ledger, projection, cache, journal, sealing, live, alarming)
         tasks = {"archive": archiving.run, "seal": sealing.run, "project": follow.run, "alarms": alarming.run}
         for name, work in (tasks | {"commit": committer.run, "session": session.run}).items():
             task = asyncio.create_task(work(stop), name=name)
@@ -255,7 +254,7 @@ class Collector:
         alarming = Alarming(stepper, journal=journal, projection=projection, live=live, now_ns=self._now_ns)
         return alarming, alarms
 
-    def _retention(  # noqa: PLR0917 - one part of `_build`
+    def _archiving(  # noqa: PLR0917 - one part of `_build`
         self,
         ledger: Ledger,
         projection: Projection,
@@ -264,39 +263,35 @@ class Collector:
         sealing: Sealing,
         live: LiveBoard,
         alarming: Alarming,
-    ) -> Retention:
-        loop = asyncio.get_running_loop()
-        return Retention(
-            ledger,
-            path=self.config.collector.data_dir / LEDGER_NAME,
-            projection=projection,
-            cache=cache,
-            journal=journal,
-            rule=Rule(
-                keep_days=self.config.ledger.keep_days,
-                facts=_facts(journal, projection),
-                passed=lambda: {
-                    "sealing": sealing.cursor,
-                    "alarms": alarming.cursor,
-                    **{f"sink {one.id}": live.sinks[one.id].cursor for one in self.config.sink},
-                },
-                removed=partial(loop.call_soon_threadsafe, sealing.wake),
-            ),
-            live=live,
-            now_ns=self._now_ns,
-        )
-
-    def _archiving(
-        self, ledger: Ledger, sealing: Sealing, live: LiveBoard, retention: Retention
     ) -> Archiving:
+        path = self.config.collector.data_dir / LEDGER_NAME
+        rule = Rule(
+            keep_days=self.config.ledger.keep_days,
+            facts=_facts(journal, projection),
+            passed=lambda: {
+                "sealing": sealing.cursor,
+                "alarms": alarming.cursor,
+                **{f"sink {one.id}": live.sinks[one.id].cursor for one in self.config.sink},
+            },
+            removed=partial(asyncio.get_running_loop().call_soon_threadsafe, sealing.wake),
+        )
         return Archiving(
             ledger,
-            path=self.config.collector.data_dir / LEDGER_NAME,
+            path=path,
             after_days=self.config.ledger.archive_after_days,
             sealed=lambda: sealing.cursor,
             live=live,
             now_ns=self._now_ns,
-            retention=retention,
+            retention=Retention(
+                ledger,
+                path=path,
+                projection=projection,
+                cache=cache,
+                journal=journal,
+                rule=rule,
+                live=live,
+                now_ns=self._now_ns,
+            ),
         )
 
     def _sinks(
