@@ -47,6 +47,7 @@ async def test_batches_are_judged_again_with_one_answer(tmp_path: Path) -> None:
     assert found["same_answer_duckdb"] in ((None,) if peers else (True,))
     assert found["excursions"] >= found["batches_crossed"] >= 1
     assert found["readings"] == 200_000
+    assert (found["findings"]["tracks"], found["findings"]["differing"]) == (4, 0)
 
 
 @pytest.mark.parametrize("name", ["commit", "drain"])

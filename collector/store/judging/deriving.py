@@ -109,7 +109,7 @@ class Deriver:
             loaded = self._findings.track(rule, whole=True)
             assert loaded is not None, "nobody else writes"
             track = loaded.track
-        deltas = list(derive(track, ranges, _Reader(self._sections, point, upto)))
+        deltas = list(derive(track, ranges, Reader(self._sections, point, upto)))
         if not deltas and kept is not None and upto - kept.upto < IDLE_ENTRIES:
             return None
         self._findings.write(rule, periods, deltas, upto=upto, generation=generation)
@@ -127,7 +127,7 @@ class Answers:
     def excursions(self, rule: LimitRule, periods: Periods, *, upto: int) -> list[Excursion]:
         """All of the point's history as known at `upto`, by start then side."""
         point = PointName.parse(rule.point)
-        read = _Reader(self._sections, point, upto)
+        read = Reader(self._sections, point, upto)
         try:
             kept = self._findings.track(rule)
         except apsw.Error:  # damaged or gone: the task says so, and it is made anew at the next start
@@ -150,7 +150,7 @@ def whole_history(rule: LimitRule, periods: Periods, sections: Iterable[Section]
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """`judge.runs.track.ReadFrom` of a point at a position."""
 
     sections: SectionReading

@@ -22,8 +22,8 @@ from collector.store.chunks.file import CHUNKS_NAME
 from collector.store.chunks.pack import unpack, unpack_samples
 from collector.store.judging.sections import SectionReading
 from deploy.bench import machine, reads
+from deploy.bench.judge import following, peer
 from deploy.bench.judge import made as making
-from deploy.bench.judge import peer
 from deploy.bench.judge.asking import Answer, Asked
 from gateway.contract.reading import PointName
 from gateway.rules import compiled
@@ -73,6 +73,7 @@ def measure(folder: Path, options: Options) -> dict[str, Any]:
         _say("judging")
         ours, answer = _ours(asked, site, options)
         chunks = (site.folder / CHUNKS_NAME).stat().st_size
+        kept = following.measure(folder, asked, site, opened)
         theirs = None if connection is None else _theirs(connection, asked, folder, site, answer)
     crossed = sum(1 for found in answer.values() if found)
     equal = theirs is None or bool(theirs["equal"])
@@ -82,7 +83,7 @@ def measure(folder: Path, options: Options) -> dict[str, Any]:
         "skipping_readings_per_s": ours["skipping"]["readings_per_s"],
         "history_readings_per_s": ours["history"]["readings_per_s"],
         "duckdb_readings_per_s": best or None,
-        "good": equal and ours["same_answer"] and crossed * 100 >= site.batches,
+        "good": equal and ours["same_answer"] and not kept["differing"] and crossed * 100 >= site.batches,
         "batches": site.batches,
         "readings": site.batches * site.readings,
         "batches_crossed": crossed,
@@ -93,6 +94,7 @@ def measure(folder: Path, options: Options) -> dict[str, Any]:
         "aim": AIM,
         "bounds": ours["bounds"],
         "ours": {name: ours[name] for name in ("every", "skipping", "history")},
+        "findings": kept,
         "duckdb": theirs,
         "made_s": round(site.seconds, 1),
         "environment": environment,
