@@ -164,3 +164,24 @@ def _answer(asked: bytes) -> bytes:
     size = 2 * int.from_bytes(asked[10:12], "big")
     body = asked[6:8] + bytes([size]) + bytes(size)
     return asked[:4] + len(body).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        ("rtu", "crc"),
+        ("rtu", "half_frame"),
+        ("rtu", "foreign_unit"),
+        ("tcp", "wrong_transaction"),
+        ("tcp", "foreign_unit"),
+        ("tcp", "half_frame"),
+    ],
+)
+async def test_a_spoilt_or_foreign_answer_is_no_value(tmp_path: Path, scheme: str, kind: str) -> None:
+    bus = rtu(tmp_path, keys=FAST) if scheme == "rtu" else tcp(free_port(), keys=FAST)
+    config = described(tmp_path, bus + device("D-1", 1) + device("D-9", 9), period_ms=200)
+    rows = await polled(tmp_path, config, faults=fault("D-1", kind), answers=14)
+    assert not wrong(tmp_path, rows)
+    told = {row.reason for row in rows if row.device == "D-1"}
+    assert told <= {"bad_answer", "disconnected", "overrun", "timeout"}  # the last two: a busy machine
+    assert [row for row in rows if row.device == "D-9" and row.value is not None]

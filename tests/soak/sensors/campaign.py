@@ -15,7 +15,7 @@ from typing import Any, Final
 from tests.fields import described, device, fault, rtu, tcp
 
 PERIOD_MS: Final = 1000
-LINE: Final = "timeout_ms = 100\nlate_ms = 400\npause_ms = 2\nturnaround_ms = 3"
+LINE: Final = "timeout_ms = 150\nlate_ms = 450\npause_ms = 2\nturnaround_ms = 3"
 PROFILE: Final = """
 [profile]
 name = "stamped"
@@ -33,12 +33,6 @@ address = 4
 type = "uint32"
 period_ms = {period_ms}
 invalid = [4294967295]
-[points.c]
-table = "holding"
-address = 10
-type = "float64"
-period_ms = {period_ms}
-invalid = [-1]
 """
 SENSOR: Final = """
 [[source.device]]
