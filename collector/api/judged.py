@@ -48,7 +48,7 @@ from collector.identity.facts import Facts, RuleVersion
 from collector.identity.ids import Kind, parse_token
 from collector.identity.ids import Position as KnownPosition
 from collector.identity.resolve import LegPoint, Resolver
-from collector.identity.rows import RowKind
+from collector.identity.rows import JournalRow, RowKind
 from collector.identity.times import Span, utc_text
 from collector.judge.columns import Absent, Columns, PointFacts
 from collector.judge.excursions import document_of, in_ms
@@ -167,11 +167,13 @@ class Judge:
     def _recorded(
         self, document: Document, facts: Facts, known: KnownPosition
     ) -> tuple[Document, list[ExceptionItem]]:
-        rows = self._services.journal.rows(upto=known.journal, kinds=(RowKind.SIGNATURE,))
-        of = [row for row in rows if row.subject == document["batch"]["id"]]
+        of = [row for row in self._signatures(known) if row.subject == document["batch"]["id"]]
         signed = signatures_of(of, self._services.journal.answer)
         drifted = [one.id for one in signed if self._has_drifted(one)]
         return recorded(document, facts, signed, drifted=drifted)
+
+    def _signatures(self, known: KnownPosition) -> list[JournalRow]:
+        return self._services.journal.rows(upto=known.journal, kinds=(RowKind.SIGNATURE,))
 
     def _has_drifted(self, one: Signed) -> bool:
         """Derived once in the life of a process: the same software gives the same answer."""
@@ -214,11 +216,13 @@ class Judge:
         sources, resolver = self._sources(facts), Resolver(facts)
         handlings = handlings_of(facts.decisions)
         found = [handled(item, handlings) for item in sources.exceptions]
+        signed = {row.subject for row in self._signatures(known)}
         for batch in facts.batches:
             document = build_history(
                 batch, facts, sources=sources, software=software(), resolver=resolver, gather=found
             )
-            found += self._recorded(document, facts, known)[1]
+            if batch.id in signed:
+                found += self._recorded(document, facts, known)[1]
         return worst_first(found)
 
     def exceptions(self, known: KnownPosition) -> list[Document]:
