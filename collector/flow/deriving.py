@@ -21,7 +21,7 @@ from collector.identity.rows import RowKind
 from collector.judge.columns import PointFacts
 from collector.judge.excursions import in_ms
 from collector.registry.journal import Journal
-from collector.store.judging.deriving import Answers, Changes, Deriver
+from collector.store.judging.deriving import Answers, Changes, Deriver, EndedError
 from collector.store.judging.findings import Findings, FindingsReading
 from collector.store.judging.points import declared_points
 from collector.store.judging.sections import SectionReading
@@ -56,7 +56,7 @@ class Deriving:
         live.findings_upto = findings.cursor()[0]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`; the rule in hand is finished."""
+        """Follow until `stop`; the rule in hand is left as it was."""
         loop = asyncio.get_running_loop()
         try:
             while not stop.is_set():
@@ -85,7 +85,10 @@ class Deriving:
             if stop.is_set():
                 return
             point = points.get(rule.point) or PointFacts(name=rule.point)
-            self._deriver.bring_up(rule.limit(), in_ms(point.periods), upto=ledger)
+            try:
+                self._deriver.bring_up(rule.limit(), in_ms(point.periods), upto=ledger, ended=stop.is_set)
+            except EndedError:
+                return
         self._findings.followed(ledger=ledger, journal=journal, rules=[rule.limit() for rule in rules])
         self._live.findings_upto = ledger
 

@@ -266,6 +266,24 @@ def test_what_a_segment_brought_that_is_found_wrong_later_is_taken_back(tmp_path
     stores.close()
 
 
+def test_a_collector_that_stops_leaves_a_track_as_it_was(tmp_path: Path) -> None:
+    stores = SealedStores(tmp_path)
+    following = Following(stores)
+    gateway = SimGateway()
+    stores.take(gateway.nbirth(), gateway.dbirth("FRZ-01", [metric("temperature", 1)]))
+    stores.take(gateway.data(gateway.make("FRZ-01", numbers(1, T0_MS, [-10.0] * 10))))
+    stores.project()
+    rule = LimitRule(id="rule:x", version=1, point="zurich/gw-1/FRZ-01/temperature", high=-15.0)
+    upto = stores.projection.cursor()
+    with pytest.raises(deriving.EndedError):
+        following.deriver.bring_up(rule, PERIODS, upto=upto, ended=lambda: True)
+    assert following.reading.track(rule) is None
+    following.deriver.bring_up(rule, PERIODS, upto=upto)
+    assert following.reading.track(rule) is not None
+    following.close()
+    stores.close()
+
+
 def test_a_period_that_is_declared_otherwise_changes_what_a_gap_is(tmp_path: Path) -> None:
     stores = SealedStores(tmp_path)
     following = Following(stores)

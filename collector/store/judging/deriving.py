@@ -9,7 +9,7 @@ know rows of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,10 @@ BEHIND_ENTRIES_MAX: Final = 50_000
 IDLE_ENTRIES: Final = 10_000
 """A track of which nothing changed is noted as followed only this often."""
 EVERYTHING: Final[Ranges] = ((BEGIN, FOREVER),)
+
+
+class EndedError(Exception):
+    """The collector stops: a long history is derived at the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,12 @@ class Deriver:
         self._sections = sections
         self._changes = changes
 
-    def bring_up(self, rule: LimitRule, periods: Periods, *, upto: int) -> Derived | None:
-        """One rule version up to a ledger id; None when nothing of its point changed."""
+    def bring_up(
+        self, rule: LimitRule, periods: Periods, *, upto: int, ended: Callable[[], bool] = lambda: False
+    ) -> Derived | None:
+        """One rule version up to a ledger id; None when nothing of its point changed. Raises EndedError,
+        between two sections and with nothing written, once `ended`.
+        """
         point, generation = PointName.parse(rule.point), self._changes.generation()
         kept = self._findings.track(rule, whole=False)
         if kept is not None and not kept.fits(periods, generation):
@@ -109,7 +117,7 @@ class Deriver:
             loaded = self._findings.track(rule, whole=True)
             assert loaded is not None, "nobody else writes"
             track = loaded.track
-        deltas = list(derive(track, ranges, Reader(self._sections, point, upto)))
+        deltas = list(derive(track, ranges, Reader(self._sections, point, upto, ended)))
         if not deltas and kept is not None and upto - kept.upto < IDLE_ENTRIES:
             return None
         self._findings.write(rule, periods, deltas, upto=upto, generation=generation)
@@ -156,7 +164,11 @@ class Reader:
     sections: SectionReading
     point: PointName
     upto: int
+    ended: Callable[[], bool] = lambda: False
 
     def __call__(self, from_ms: int | None) -> Iterator[Section]:
         from_ns = None if from_ms is None else from_ms * NS_PER_MS
-        return self.sections.sections(self.point, from_ns=from_ns, to_ns=None, upto=self.upto)
+        for section in self.sections.sections(self.point, from_ns=from_ns, to_ns=None, upto=self.upto):
+            if self.ended():
+                raise EndedError
+            yield section
