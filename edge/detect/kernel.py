@@ -280,7 +280,7 @@ def sample(  # noqa: PLR0917 - as `when`
         at, fast1, share, slowly, grain, good, later, starts, armed, slow, scale, up, down, drift_t, drift,
         drift_k, drift_h, relearn_ms, drift_floor)
     outside = good & ((x < low) | (x > high))
-    missing = misses1 >= IN_A_ROW
+    missing = (misses1 >= IN_A_ROW) & (n >= 1.0)  # what never had a value is no sensor that lost it
     said = select(outside, 1.0, 0.0) + select(fault, 2.0, 0.0) + select(missing, 4.0, 0.0)
     said = said + select(flat, 8.0, 0.0) + select(drift1 > 0.0, 16.0, 0.0) + select(drift1 < 0.0, 32.0, 0.0)
     said = said + select(jump, 64.0, 0.0) + select(gap, 128.0, 0.0) + select(clock, 1024.0, 0.0)

@@ -64,7 +64,7 @@ class Naive:
             return said | {"sensor_fault"} | self._drifting()
         if x is None:
             self.misses, self.coded = self.misses + 1, False
-            return said | ({"no_value"} if self.misses >= 3 else set()) | self._drifting()
+            return said | ({"no_value"} if self.misses >= 3 and self.xs else set()) | self._drifting()
         self.misses, self.coded = 0, False
         if not p.low <= x <= p.high:
             said.add("range")
