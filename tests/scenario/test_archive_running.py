@@ -93,10 +93,13 @@ async def test_a_collector_lets_old_readings_go_and_everything_else_goes_on(
     )
     async with running(config, now_ns=lambda: later_ms * 1_000_000) as collector:
         services = collector.services
+        async with asyncio.timeout(20):
+            while not services.live.broker_connected:
+                await asyncio.wait((collector.task,), timeout=0.05)
         await gateway.connect(broker.broker)
         late = [gateway.make(BR, numbers(1, later_ms + i * 1000, [7.0])) for i in range(2)]
         gateway.send(*(gateway.data(one) for one in late))
-        async with asyncio.timeout(150):
+        async with asyncio.timeout(100):
             while services.live.tallies[Tally.READINGS_REMOVED] < 2 * SEGMENTS - 2:
                 await asyncio.wait((collector.task,), timeout=0.1)
         await gateway.receipted(SEGMENTS + 2)
