@@ -129,7 +129,6 @@ class Agent:
         self._keys: dict[PointBinding, int] = {}
         self._intake: Intake | None = None
         self._watches: LimitWatches | None = None
-        self._detecting: Detecting | None = None
         self.uplink: Uplink | None = None
         self.outbox: Outbox | None = None
         self._listeners: dict[str, Listener] = {}
@@ -172,7 +171,7 @@ class Agent:
                 rules=self.config.limits,
                 aliases=self._keys,
             )
-            detecting = self._detecting = make_detecting(self.config, self._keys)
+            detecting = make_detecting(self.config, self._keys)
             intake = self._intake = self._make_intake(outbox, watches, detecting)
             self.uplink = Uplink(
                 config=self.config.uplink,
@@ -186,8 +185,7 @@ class Agent:
             self.book = Book(sink=intake, clocks=self._clocks, seen=seen)
             self._begin(left, intake, watches)
             if detecting is not None:
-                for event in await loop.run_in_executor(None, detecting.start, outbox):
-                    intake.event(event)
+                await self._resume(detecting, outbox, intake)
             await self._supervise((stop, quiet), outbox, intake, self.uplink)
             intake.close()
         finally:
@@ -198,6 +196,15 @@ class Agent:
         """Returns when the subscriptions of this source stand."""
         await self.started.wait()
         await self._listeners[source].hearing.wait()
+
+    async def _resume(self, detecting: Detecting, outbox: Outbox, intake: Intake) -> None:
+        """Detectors go on where an earlier run was killed. A fault of theirs keeps us from nothing."""
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(None, detecting.start, outbox)
+        except Exception as error:  # advice must cost no reading: on without it, and that is told
+            found = [intake.forgo_detectors(error)]
+        for event in found:
+            intake.event(event)
 
     def _make_intake(self, outbox: Outbox, watches: LimitWatches, detecting: Detecting | None) -> Intake:
         return Intake(
@@ -350,7 +357,8 @@ class Agent:
     def _shown(self) -> Shown:
         """What is open now, for people beside the equipment."""
         limits = () if self._watches is None else self._watches.open_now()
-        found = () if self._detecting is None else self._detecting.open_now()
+        detecting = None if self._intake is None else self._intake.detecting
+        found = () if detecting is None else detecting.open_now()
         return Shown(
             limits=[one.model_dump(mode="json", by_alias=True) for one in limits],
             findings=[one.model_dump(mode="json", by_alias=True) for one in found],

@@ -27,7 +27,7 @@ from edge.keep.quarantine import Quarantine
 from edge.keep.watch import LimitWatches
 from edge.model.clocks import Clocks, facts, ms_up
 from edge.model.columns import Columns
-from gateway.contract.events import ClockStep, Event
+from gateway.contract.events import TEXT_MAX, ClockStep, Event, Note
 from gateway.contract.reading import Field, Quality
 from gateway.contract.segment import Clock
 from gateway.outbox.model import Draft, OutboxError
@@ -98,7 +98,8 @@ class Intake:
         self._known = known
         self._notice = notice
         self._held_max = held_max
-        self._detecting = detecting
+        self.detecting = detecting
+        """None when they are off, or failed."""
         self._answered: set[int] = set()
         """Drafts that the disk refused and the detectors have seen, by identity."""
         self._facts: dict[str, str] = {}
@@ -263,21 +264,31 @@ class Intake:
 
     def _detected(self, drafts: Sequence[Draft], clock: Clock) -> list[Draft]:
         """What the detectors found in these readings: it is appended with them."""
-        if self._detecting is None:
+        if self.detecting is None:
             return []
         fresh = [draft for draft in drafts if id(draft) not in self._answered]
         self._answered.clear()
-        return [event_draft(event, clock) for event in self._detecting.answer(fresh)]
+        try:
+            return [event_draft(event, clock) for event in self.detecting.answer(fresh)]
+        except Exception as error:  # advice must cost no reading: on without it, and that is told
+            return [event_draft(self.forgo_detectors(error), clock)]
+
+    def forgo_detectors(self, error: Exception) -> Note:
+        """Go on without detectors until the next start, after a fault of theirs: what tells of it."""
+        log.error("the detectors failed; none runs until the next start", exc_info=error)
+        self.detecting = None
+        text = f"detectors failed, none runs until the next start: {error!r}"
+        return Note(id=uuid.uuid4().hex, time=self._now(), actor="agent", note=text[:TEXT_MAX])
 
     async def _checkpoint(self, *, last: bool) -> None:
         """All that was answered is on disk: from time to time what the detectors remember follows."""
-        if self._detecting is None or not self._detecting.due(self._clocks.mono_ns(), last=last):
+        if self.detecting is None or not self.detecting.due(self._clocks.mono_ns(), last=last):
             return
-        keep = self._detecting.checkpoint()
         try:
+            keep = self.detecting.checkpoint()
             await self._in_writer(lambda: keep(self._outbox))
-        except OSError as error:  # the last one stands: more readings are gone over at the next start
-            log.warning("the detectors' memory cannot be kept", cause=str(error))
+        except Exception as error:  # the last one stands: more readings are gone over at the next start
+            log.warning("the detectors' memory cannot be kept", cause=repr(error))
 
     def _news(self, clock: Clock) -> dict[str, str]:
         """Facts about what was put so far, where they differ from what the outbox keeps."""

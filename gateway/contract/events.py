@@ -41,10 +41,14 @@ def _only_text(value: object) -> object:
 
 
 def _utc(value: datetime) -> datetime:
-    if not 1970 < value.year < 2262:
-        msg = "a time must lie in the years 1971 to 2261, which 64-bit nanoseconds hold"
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError:
+        utc = None
+    if utc is None or not 1970 <= utc.year < 2262:  # a board without a battery begins in 1970
+        msg = "a time must lie in the years 1970 to 2261, which 64-bit nanoseconds hold"
         raise ValueError(msg)
-    return value.astimezone(UTC)
+    return utc
 
 
 def time_text(time: datetime) -> str:

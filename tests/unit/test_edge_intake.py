@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.app import bind
+from edge.app import bind, make_detecting
 from edge.config import EdgeConfig
 from edge.keep.drafts import Shape
 from edge.keep.intake import FACTS_S, LAST_FLUSH, LIMIT_STATES, Intake
@@ -18,7 +18,7 @@ from edge.keep.watch import LimitWatches
 from edge.model.clocks import facts
 from edge.model.columns import Columns, missed
 from gateway.contract.codec import decode_data
-from gateway.contract.events import ClockStep, LimitFinding, parse_event
+from gateway.contract.events import ClockStep, LimitFinding, Note, parse_event
 from gateway.contract.reading import Reason
 from gateway.outbox.model import Draft, OutboxError
 from gateway.outbox.store import Outbox
@@ -138,6 +138,38 @@ async def test_a_set_clock_closes_the_segment_under_the_old_clock(bench: Bench) 
     assert isinstance(event, ClockStep)
     assert event.step_s == 3600
     assert (event.after - event.before).total_seconds() == 3600
+
+
+async def test_a_board_that_starts_in_1970_keeps_its_readings_and_findings(bench: Bench) -> None:
+    bench.clocks.offset = 0
+    for value in (1, 9, 9, 1):
+        bench.read(value)
+    await bench.intake.flush()
+    bench.outbox.close()
+    rows, events = stored(bench.config)
+    assert len(rows) == 4
+    assert [event.state for event in events if isinstance(event, LimitFinding)] == ["open", "closed"]
+
+
+async def test_detectors_that_fail_cost_no_reading_and_are_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a detector's fault")
+
+    bench.intake.detecting = make_detecting(bench.config, bench.keys)
+    assert bench.intake.detecting is not None
+    monkeypatch.setattr(bench.intake.detecting.bank, "feed", broken)
+    bench.read(1)
+    await bench.intake.flush()
+    bench.read(2)
+    await bench.intake.flush(last=True)
+    bench.outbox.close()
+    rows, events = stored(bench.config)
+    assert len(rows) == 2
+    assert [event.note for event in events if isinstance(event, Note)] == [
+        'detectors failed, none runs until the next start: ZeroDivisionError("a detector\'s fault")'
+    ]
 
 
 async def test_a_finding_opens_and_closes_under_one_id_and_is_urgent(bench: Bench) -> None:
