@@ -76,6 +76,8 @@ class SensorWatch:
         """
         newest = int(np.argmax(time_ns))
         at_ns = int(time_ns[newest])
+        if self.last_ns is not None and self.last_ns > known_ns + AHEAD_MS_MAX * NS_PER_MS:
+            self._set_back(at_ns)
         if known_ns - at_ns > fresh_ns or (self.last_ns is not None and at_ns < self.last_ns):
             return None
         self.last_ns = at_ns
@@ -90,6 +92,12 @@ class SensorWatch:
             return None
         self.active = True
         return Sign.RAISE, self.bad_since_ns
+
+    def _set_back(self, at_ns: int) -> None:
+        """The last reading was made under a clock that was ahead: it must not make later ones late."""
+        self.last_ns = None
+        if self.bad_since_ns is not None:
+            self.bad_since_ns = min(self.bad_since_ns, at_ns)
 
 
 class RuleWatch:

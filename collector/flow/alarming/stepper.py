@@ -86,8 +86,8 @@ class Stepper:
         if not self._journal.rows(after=self.cursor.journal) and (due_ns is None or due_ns > now_ns):
             return False
         mark = self._ledger.barrier()
-        if mark.id > self.cursor.ledger:
-            return True
+        if mark.id > self.cursor.ledger:  # first what is committed, which is taken once it is projected
+            return self._projection.cursor() > self.cursor.ledger
         rows = self._journal.rows(
             after=self.cursor.journal, upto=self._journal.id_at(mark.known_ns), kinds=None
         )

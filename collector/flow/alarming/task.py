@@ -8,12 +8,10 @@ row of the journal: a decision of the software, so that answers can be derived a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import apsw
 import structlog
 
 from collector.flow.alarming.stepper import Stepper
@@ -52,6 +50,7 @@ class Alarming:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="alarms")
         self._wake = asyncio.Event()
         self._moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._half_stepped = False
         self._listening_ns: int | None = None
         self._listened_s = 0.0
 
@@ -114,16 +113,16 @@ class Alarming:
 
     def _turn(self) -> bool:
         """One step; whether there is more to do at once."""
-        try:
-            if self._stepper.step():
-                return True
+        if self._half_stepped:
+            self._stepper.forget()
+        self._half_stepped = True  # until a step is whole; half a one is on no disk: then go on from the file
+        more = self._stepper.step()
+        if not more:
             self._stepper.speak()
             self._listen()
-            return self._stepper.settle(self._now_ns())
-        except BaseException:  # half a step is on no disk: go on from the file; raised as it is
-            with contextlib.suppress(apsw.Error):
-                self._stepper.forget()
-            raise
+            more = self._stepper.settle(self._now_ns())
+        self._half_stepped = False
+        return more
 
     def _listen(self) -> None:
         """Write down who was not heard, though this collector listened all the while."""
@@ -131,7 +130,8 @@ class Alarming:
         if not self._live.broker_connected:
             self._listening_ns = None
             return
-        since_ns = self._listening_ns = self._listening_ns or now_ns
+        since_ns = self._listening_ns = min(self._listening_ns or now_ns, now_ns)
+        self._listened_s = min(self._listened_s, now_ns / NS_PER_S)
         if now_ns - self._listened_s * NS_PER_S < LISTEN_EVERY_S * NS_PER_S:
             return
         self._listened_s = now_ns / NS_PER_S
@@ -142,7 +142,8 @@ class Alarming:
             group, _, node = name.partition("/")
             if not (line.own and line.up) or "/" in node:
                 continue
-            heard_ns = max(self._live.last_heard_ns.get((group, node), 0), since_ns)
+            last_ns = self._live.last_heard_ns.get((group, node), 0)
+            heard_ns = max(last_ns, since_ns) if last_ns <= now_ns else since_ns  # our clock was set back
             if now_ns - heard_ns > limits.get((group, node), int(UNHEARD_S * NS_PER_S)):
                 self._journal.append(
                     kind=RowKind.ALARM_SILENCE,

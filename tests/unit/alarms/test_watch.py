@@ -207,3 +207,16 @@ def test_a_sensor_that_failed_long_ago_alarms_nobody_now() -> None:
 
 def test_no_reading_is_no_sample() -> None:
     assert watch().feed(np.array([], np.int64), np.array([]), known_ns=T0) == []
+
+
+def test_a_sensor_under_a_clock_that_was_ahead_is_watched_again_once_the_clock_is_right() -> None:
+    one = SensorWatch()
+
+    def feed_one(at_s: float, known_s: float, *, good: bool) -> object:
+        times, usable = np.array([T0 + round(at_s * S)], np.int64), np.array([good])
+        return one.feed(times, usable, known_ns=T0 + round(known_s * S), fresh_ns=60 * S)
+
+    assert feed_one(86_400, 0, good=True) is None
+    assert feed_one(10, 10, good=False) is None
+    assert feed_one(80, 80, good=False) == (Sign.RAISE, T0 + 10 * S)
+    assert feed_one(90, 90, good=True) == (Sign.CLEAR, T0 + 90 * S)
