@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from deploy import answers, logs
+from deploy.batches.commands import batch
 from deploy.detecting import commands as detecting
 from deploy.import_commands import bring
 from deploy.sim import sim
@@ -23,7 +24,6 @@ from deploy.sim import sim
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 edge = typer.Typer(no_args_is_help=True, help="The sensing half of a gateway.")
 collector = typer.Typer(no_args_is_help=True, help="The central side.")
-batch = typer.Typer(no_args_is_help=True, help="Batches, asked from a running collector.")
 broker = typer.Typer(no_args_is_help=True, help="Access rules and certificates of the MQTT broker.")
 _NAMED = ((edge, "edge"), (collector, "collector"), (broker, "broker"), (batch, "batch"), (bring, "import"))
 for _group, _name in _NAMED:
@@ -54,16 +54,6 @@ class Act(StrEnum):
     MOVE = "move"
     RECEIVE = "receive"
     HAND_OVER = "hand_over"
-
-
-class Format(StrEnum):
-    """Forms in which a batch's answer is given."""
-
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-    PDF = "pdf"
-    EPCIS = "epcis"
 
 
 def main() -> None:
@@ -349,86 +339,6 @@ def collector_rebuild(*, config: Config, as_json: Json = False) -> None:
     raise typer.Exit(cli_store.rebuild(config, json=as_json))
 
 
-Url = Annotated[str, typer.Option(envvar="TELOMERE_URL", help="The collector.")]
-Token = Annotated[str, typer.Option(envvar="TELOMERE_TOKEN", help="Bearer token.", show_default=False)]
-As = Annotated[
-    Format | None,
-    typer.Option("--format", help="Instead of text for people; parquet, pdf and epcis are not built yet."),
-]
-Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file instead of stdout.")]
-Known = Annotated[
-    str | None, typer.Option("--as-known-at", metavar="T", help="A position (L12.J3) or an RFC 3339 time.")
-]
-URL: Final = "http://127.0.0.1:8080"
-
-
-@batch.command("list")
-def batch_list(
-    *, url: Url = URL, token: Token = "", form: As = None, output: Out = None, as_json: Json = False
-) -> None:
-    """Every batch."""
-    from deploy import cli_batch
-
-    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
-    raise typer.Exit(cli_batch.show_list(ask))
-
-
-@batch.command("show")
-def batch_show(
-    *,
-    batch_id: Annotated[str, typer.Argument(metavar="ID")],
-    url: Url = URL,
-    token: Token = "",
-    form: As = None,
-    output: Out = None,
-    as_json: Json = False,
-) -> None:
-    """One batch: its identity and product profile."""
-    from deploy import cli_batch
-
-    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
-    raise typer.Exit(cli_batch.show_batch(ask, batch_id))
-
-
-@batch.command("history")
-def batch_history(
-    *,
-    batch_id: Annotated[str, typer.Argument(metavar="ID")],
-    url: Url = URL,
-    token: Token = "",
-    known: Known = None,
-    form: As = None,
-    output: Out = None,
-    as_json: Json = False,
-) -> None:
-    """Where a batch was, how well it was watched, and what went wrong."""
-    from deploy import cli_batch
-
-    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
-    raise typer.Exit(cli_batch.show_history(ask, batch_id, known))
-
-
-@batch.command("readiness")
-def batch_readiness(
-    *,
-    batch_id: Annotated[str, typer.Argument(metavar="ID")],
-    purpose: Annotated[
-        str, typer.Option("--for", help="accept, proceed, ship, release, receive or infuse.")
-    ] = "release",
-    url: Url = URL,
-    token: Token = "",
-    known: Known = None,
-    form: As = None,
-    output: Out = None,
-    as_json: Json = False,
-) -> None:
-    """Whether a batch may go on: sixteen checks; exit 1 when it is not ready."""
-    from deploy import cli_batch
-
-    ask = cli_batch.Ask(url=url, token=token, form=_form(form, as_json=as_json), output=output)
-    raise typer.Exit(cli_batch.show_readiness(ask, batch_id, purpose, known))
-
-
 @app.command()
 def bench(
     *,
@@ -471,28 +381,17 @@ def bench(
     raise typer.Exit(code)
 
 
-def _form(form: Format | None, *, as_json: bool) -> str:
-    """The form asked for: `text` when none was."""
-    if form not in {None, Format.JSON, Format.CSV}:
-        answers.not_built(f"--format {form}")
-    return "json" if as_json else form.value if form else "text"
-
-
-def _later(group: typer.Typer, name: str, what: str) -> None:
-    """A command whose name is settled and whose body comes with a later issue."""
-
-    @group.command(
-        name,
-        help=f"{what} (not built yet)",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )
-    def command(ctx: typer.Context) -> None:
-        answers.not_built(ctx.command_path)
+@app.command(
+    "verify",
+    help="Check a batch record offline (not built yet)",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def verify(ctx: typer.Context) -> None:
+    """Comes with the batch record."""
+    answers.not_built(ctx.command_path)
 
 
 detecting.register(edge)
-_later(batch, "record", "The environmental record")
-_later(app, "verify", "Check a batch record offline")
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from collector.access.rights import Role
-from deploy import cli_batch
+from deploy.batches import bodies
 from tests.apis import Api, api_running
 from tests.scenario.test_api_access import is_problem
 from tests.scenario.test_api_answers import get, site
@@ -88,8 +88,8 @@ async def test_readiness_is_sixteen_checks_and_never_ready_while_some_are_not_bu
     out = tmp_path / "readiness.json"
 
     def asked() -> int:
-        ask = cli_batch.Ask(url=api.url, token=token, form="json", output=out)
-        return cli_batch.show_readiness(ask, "B-1", "release", None)
+        ask = bodies.Ask(url=api.url, token=token, form="json", output=out)
+        return bodies.show_readiness(ask, "B-1", "release", None)
 
     import asyncio
 

@@ -37,6 +37,36 @@ HISTORY = {
     "excursions": [{"point": "z/g/FRZ-01/temperature", "side": "high", "seconds": 1260.0, "peak": -9.8}],
     "exceptions": [{"kind": "late_scan", "subject": "batch:B-1", "state": "open"}],
 }
+MANIFEST = {
+    "batch": "batch:B-1",
+    "known": {"token": "L9.J4"},
+    "legs": [
+        {
+            "equipment": "equipment:FRZ-01",
+            "parameters": [
+                {
+                    "parameter": "temperature",
+                    "points": [
+                        {
+                            "point": "z/g/FRZ-01/temperature",
+                            "lines": [{"period_s": 10.0, "n": 9, "p": 7, "m": 2, "causes": {"loss": 2}}],
+                        }
+                    ],
+                    "unassigned": [{"period_s": 60.0, "n": 5, "p": 0, "m": 0, "causes": {}}],
+                }
+            ],
+            "unassigned": [],
+        },
+        {
+            "equipment": "equipment:SHP-01",
+            "parameters": [],
+            "unassigned": [{"period_s": 60.0, "n": 1, "p": 0, "m": 0, "causes": {}}],
+        },
+    ],
+    "total": {"n": 15, "p": 7, "m": 2},
+    "ratio": None,
+    "red": ["6 slots had no sensor"],
+}
 
 
 @pytest.fixture
@@ -69,6 +99,8 @@ class _Collector(BaseHTTPRequestHandler):
             self._send(200, {"id": "batch:B-1", "coi": {"scheme": "own"}})
         elif path == "/batches/B%2F1/history" and query == "as_known_at=L9.J4":
             self._send(200, HISTORY)
+        elif path == "/batches/B%2F1/manifest" and query == "as_known_at=L9.J4":
+            self._send(200, MANIFEST)
         elif path == "/batches/broken/history":
             self._send(503, {"title": "Busy"})
         else:
@@ -230,6 +262,22 @@ def test_a_history_as_known_at_a_position_in_every_form(telomere: Telomere, tmp_
         "equipment:FRZ-01,2026-03-01T10:00:00.000Z,,scan,confirmed,z/g/FRZ-01/temperature,Cel,10"
     )
     assert len(rows) == 3
+
+
+@pytest.mark.usefixtures("collector")
+def test_a_manifest_names_every_line_also_time_that_no_sensor_watched(telomere: Telomere) -> None:
+    ask = ("batch", "manifest", "B/1", "--as-known-at", "L9.J4")
+    assert json.loads(telomere(*ask, "--json")[1]) == MANIFEST
+    assert telomere(*ask, "--format", "csv")[1].splitlines() == [
+        "equipment,parameter,point,from,to,period_s,n,p,m,causes",
+        'equipment:FRZ-01,temperature,z/g/FRZ-01/temperature,,,10.0,9,7,2,"{""loss"": 2}"',
+        "equipment:FRZ-01,temperature,,,,60.0,5,0,0,{}",
+        "equipment:SHP-01,,,,,60.0,1,0,0,{}",
+    ]
+    text = telomere(*ask)[1]
+    assert "red        6 slots had no sensor" in text
+    assert "total      n 15  p 7  m 2" in text
+    assert "ratio      none: no slot was required" in text
 
 
 @pytest.mark.usefixtures("collector")

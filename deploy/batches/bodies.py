@@ -1,4 +1,4 @@
-"""`telomere batch …`: a batch's list, identity and history, asked from a running collector over HTTP.
+"""`telomere batch …`: lists, identity, history, readiness and manifest, asked from a collector over HTTP.
 
 Owns the questions and the forms of the answers (text for people, JSON as received, CSV). Must not
 import the collector: it is a client like any other and sees the documented interface only.
@@ -41,6 +41,8 @@ POINT_COLUMNS: Final = (
     "max",
     "mean",
 )
+MANIFEST_COLUMNS: Final = ("equipment", "parameter", "point", "from", "to", "period_s")
+"""Before the counts, whose letters the document's total names, and the causes of what is missing."""
 
 Document = dict[str, Any]
 
@@ -101,6 +103,23 @@ def show_readiness(ask: Ask, batch_id: str, purpose: str, known: str | None) -> 
     ]
     _answer(ask, document, ["check", "result", "what", "evidence"], rows, after=after)
     return Exit.FINE if document["verdict"] == "ready" else Exit.FINDING
+
+
+def show_manifest(ask: Ask, batch_id: str, known: str | None) -> int:
+    """What was due, line by line: n slots, each in exactly one state (docs/rules.md, "The manifest")."""
+    with _client(ask) as client:
+        params = {} if known is None else {"as_known_at": known}
+        document = _get(client, f"batches/{_quoted(batch_id)}/manifest", params)
+    rows = list(_manifest_lines(document))
+    columns = [*MANIFEST_COLUMNS, *document["total"], "causes"]
+    told = "  ".join(f"{letter} {count}" for letter, count in document["total"].items())
+    after = [
+        *(f"red        {why}" for why in document["red"]),
+        f"total      {told}",
+        f"ratio      {_cell(document['ratio']) or 'none: no slot was required'}",
+        f"known at   {_cell(document['known'])}",
+    ]
+    return _answer(ask, document, columns, rows, after=after)
 
 
 def _client(ask: Ask) -> httpx.Client:
@@ -173,6 +192,24 @@ def _legs(document: Document) -> Iterator[dict[str, str]]:
         place = {key: _cell(leg.get(key)) for key in LEG_COLUMNS}
         for point in leg.get("points") or [{}]:
             yield place | {key: _cell(point.get(key)) for key in POINT_COLUMNS}
+
+
+def _manifest_lines(document: Document) -> Iterator[dict[str, str]]:
+    """One row a line of the manifest; time without any sensor has no point."""
+    for leg in document["legs"]:
+        for parameter in leg["parameters"]:
+            for point in parameter["points"]:
+                yield from _counted(leg, parameter["parameter"], point["point"], point["lines"])
+            yield from _counted(leg, parameter["parameter"], "", parameter["unassigned"])
+        yield from _counted(leg, "", "", leg["unassigned"])
+
+
+def _counted(
+    leg: Document, parameter: str, point: str, lines: Sequence[Document]
+) -> Iterator[dict[str, str]]:
+    place = {"equipment": leg["equipment"], "parameter": parameter, "point": point}
+    for line in lines:
+        yield place | {key: _cell(value) for key, value in line.items()}
 
 
 def _findings(document: Document) -> list[str]:

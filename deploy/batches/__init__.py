@@ -1,0 +1,1 @@
+"""Batches on the command line: what is asked of a running collector, and the forms of its answers."""
