@@ -333,6 +333,7 @@ def collector_rebuild(*, config: Config, as_json: Json = False) -> None:
     """Make everything derived anew from ledger and journal and compare it with what was there.
 
     The collector must be stopped. Exit 1: something differs; the old files are kept beside.
+    The alarms' moves stay as they are: delete alarms.db to have them made anew.
     """
     from deploy import cli_store
 

@@ -59,7 +59,7 @@ def resolution(
     known: Known,
     caller: TheCaller,
 ) -> Document:
-    """Say how it ended. The signature will be asked for here once signing is built."""
+    """Say how it ended. No signature is asked for yet: `signature` is null in the answer."""
     item = _one(judge, known, name)
     resolve_exception(registry, caller.name, item, request)
     assert item is not None, "an unknown one was refused"

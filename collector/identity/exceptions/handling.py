@@ -2,7 +2,7 @@
 
 Owns the fold of those rows and its application to exceptions as found. A resolution holds for the
 evidence it was made on: when that changes, the exception is open again and says so. A signature has
-its place in a resolution and is null until signing is built.
+its place in a resolution and is null: resolutions are not signed yet.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Resolution:
     evidence: str
 
     def document(self, *, stands: bool) -> dict[str, Any]:
-        """For JSON; `signature` is the seam for signing."""
+        """For JSON; `signature` is null: a resolution is not signed yet."""
         return {
             "disposition": self.disposition.value,
             "deviation": self.deviation or None,
