@@ -43,7 +43,8 @@ soak: $(READY)
 	@$(COMPILES) || deploy/bootstrap.sh apt gcc libc6-dev
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
-# Every figure of docs/benchmarks.md, with the peers in the same run: some ten minutes on a quiet machine.
+# The store's figures of docs/benchmarks.md, with the peers in the same run: some ten minutes on a quiet machine.
+# Others by name: make bench ARGS="judge" (`telomere bench` lists them).
 bench: $(READY)
 	@deploy/bootstrap.sh apt mosquitto victoria-metrics
 	@command -v influxd >/dev/null 2>&1 || deploy/bootstrap.sh apt influxdb

@@ -37,6 +37,7 @@ POINT_COLUMNS: Final = (
     "faulty",
     "not_required",
     "unassigned",
+    "not_kept",
     "min",
     "max",
     "mean",
@@ -213,8 +214,10 @@ def _counted(
 
 
 def _findings(document: Document) -> list[str]:
-    """What went wrong, one sentence each, for the text form."""
-    lines = []
+    """What went wrong, and what is not kept or signed, one sentence each, for the text form."""
+    lines = [
+        f"not kept   {one['point']}  {one['from']} – {one['to']}" for one in document.get("not_kept") or []
+    ]
     for found in document.get("excursions") or []:
         span = f"{_cell(found.get('from'))} – {_cell(found.get('to')) or 'open'}"
         lines.append(
@@ -227,6 +230,7 @@ def _findings(document: Document) -> list[str]:
             f"exception  {found.get('kind')}  {found.get('subject')}  {found.get('state')}"
             for found in document.get("exceptions") or []
         ),
+        f"record     {(document.get('record') or {}).get('state', 'unsigned')}",
         f"verdict    {_cell(document.get('verdict')) or 'not built yet'}",
         f"known at   {_cell(document.get('known'))}",
     ]

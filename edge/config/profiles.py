@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge.config.schema import Name
 from edge.model.plan import REGISTERS_MAX
-from edge.model.points import RAW_SUFFIX, Order, Point, PointSpec
+from edge.model.points import PERIOD_MS_MAX, RAW_SUFFIX, UNSAID, Order, Point, PointSpec
 from gateway.link.faults import ConfigError, Fault, load_toml_model
 
 SHIPPED: Final = Path(__file__).resolve().parent.parent / "profiles"
@@ -101,10 +101,15 @@ def resolve(
             specs[name] = PointSpec.model_validate({**raw, **changes})
         except ValidationError as error:
             faults.extend(_override_faults(error, file=file, key=f"{key}.points.{name}"))
+            specs[name] = _read_sometime(found.points[name])
             continue
         changed = {item: value for item, value in changes.items() if item != _PERIOD}
         if changed:
             meaning[name] = changed
+    for name in [name for name, spec in specs.items() if spec.period_ms == UNSAID]:
+        specs[name] = _read_sometime(specs[name])
+        problem = f"neither profile {found.profile.name!r} nor this device says how often it is read"
+        faults.append(Fault(file, f"{key}.points.{name}.period_ms", problem, "add period_ms = …"))
     points = tuple(
         one
         for name, spec in specs.items()
@@ -129,6 +134,11 @@ def resolve(
     head = found.profile
     text = f"{head.name}@{head.version} {profile_hash(found, meaning)}"
     return Profile(head, text, points), faults
+
+
+def _read_sometime(spec: PointSpec) -> PointSpec:
+    """A refused point keeps its place, so that what refers to it is not refused as well."""
+    return spec if spec.period_ms else spec.model_copy(update={"period_ms": PERIOD_MS_MAX})
 
 
 def profile_hash(found: ProfileFile, meaning: Mapping[str, Mapping[str, Any]]) -> str:

@@ -18,6 +18,8 @@ PERIOD_MS_MIN: Final = 50
 """Shorter periods cannot be held on a shared line, nor by a flush of 1 s."""
 PERIOD_MS_MAX: Final = 86_400_000
 """One day: a point that is read less often than that is not telemetry."""
+UNSAID: Final = 0
+"""No period: the profile leaves it to the device, which must then give one."""
 STRING_BYTES_MAX: Final = 240
 """120 registers, within one Modbus answer."""
 
@@ -114,7 +116,7 @@ class PointSpec(BaseModel):
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     unit: str = "1"
     kind: Kind | None = None
-    period_ms: Annotated[int, Field(ge=PERIOD_MS_MIN, le=PERIOD_MS_MAX)]
+    period_ms: Annotated[int, Field(ge=PERIOD_MS_MIN, le=PERIOD_MS_MAX)] = UNSAID
     range: tuple[float, float] | None = None
     invalid: tuple[float, ...] = ()
     enum: dict[int, str] | None = None

@@ -36,6 +36,8 @@ HISTORY = {
     ],
     "excursions": [{"point": "z/g/FRZ-01/temperature", "side": "high", "seconds": 1260.0, "peak": -9.8}],
     "exceptions": [{"kind": "late_scan", "subject": "batch:B-1", "state": "open"}],
+    "not_kept": [{"point": "z/g/FRZ-01/temperature", "from": "a", "to": "b"}],
+    "record": {"state": "unsigned_changed"},
 }
 MANIFEST = {
     "batch": "batch:B-1",
@@ -255,6 +257,8 @@ def test_a_history_as_known_at_a_position_in_every_form(telomere: Telomere, tmp_
     text = telomere(*ask)[1]
     assert "late_scan" in text
     assert "1260.0 s  peak -9.8" in text
+    assert "not kept   z/g/FRZ-01/temperature  a – b" in text
+    assert "record     unsigned_changed" in text
     assert telomere(*ask, "--format", "csv", "-o", str(tmp_path / "h.csv"))[:2] == (0, "")
     rows = (tmp_path / "h.csv").read_text().splitlines()
     assert rows[0].startswith("equipment,from,to,source,state,point,unit,slots,present,")

@@ -137,6 +137,22 @@ def test_an_own_profile_goes_before_a_shipped_one(tmp_path: Path) -> None:
     assert [(point.name, point.address) for point in device.points] == [("temperature", 0)]
 
 
+def test_a_period_may_come_from_the_device_alone_and_must_come_from_somewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    (folder / "own.toml").write_text(
+        '[profile]\nname = "own"\nversion = 1\n[points.temperature]\naddress = 1\ntype = "int16"\n',
+        encoding="utf-8",
+    )
+    text = GOOD.replace("bioreactor-demo@3", "own@1")
+    (device,) = loaded(tmp_path, text).config.devices
+    assert [(point.name, point.period_ms) for point in device.points] == [("temperature", 500)]
+    for said in ("", "points.temperature.keep_raw = true"):
+        with pytest.raises(ConfigError) as caught:
+            loaded(tmp_path, text.replace("points.temperature.period_ms = 500", said))
+        assert [fault.key for fault in caught.value.faults] == ["device[0].points.temperature.period_ms"]
+
+
 def test_only_a_change_of_meaning_changes_the_profile_hash(tmp_path: Path) -> None:
     def profile(text: str) -> str:
         return loaded(tmp_path, text).config.devices[0].profile
