@@ -124,6 +124,8 @@ def _coverage(history: Document) -> Answer:
         return failed
     if coverage["ratio"] is None:
         return Result.FAIL, ("no slot was required: nothing watched this batch",)
+    if coverage.get("not_kept"):
+        return Result.INDETERMINATE, (f"{coverage['not_kept']} slots are not kept any more", said)
     if coverage["late_pending"]:
         return Result.INDETERMINATE, (f"{coverage['late_pending']} slots are late-pending", said)
     return (Result.PASS if coverage["ratio"] >= COVERAGE_MIN else Result.FAIL), (said,)
@@ -131,7 +133,17 @@ def _coverage(history: Document) -> Answer:
 
 def _excursions(history: Document) -> Answer:
     failed = _failed_by(history, "excursion", "out_of_profile")
-    return failed or (Result.PASS, (f"{len(history['excursions'])} excursions, each resolved",))
+    if failed:
+        return failed
+    if not history["legs"]:
+        return Result.INDETERMINATE, ("it was never placed: nothing was looked at",)
+    if not history["versions"]["rules"] and history["versions"].get("product_profile") is None:
+        return Result.INDETERMINATE, ("no limit binds any of its points",)
+    if history.get("not_kept"):
+        return Result.INDETERMINATE, [
+            f"not kept: {one['point']} from {one['from']} to {one['to']}" for one in history["not_kept"]
+        ]
+    return Result.PASS, (f"{len(history['excursions'])} excursions, each resolved",)
 
 
 def _budgets(history: Document) -> Answer:

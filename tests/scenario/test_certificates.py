@@ -80,7 +80,8 @@ async def test_a_certificate_corrects_what_is_judged_and_nothing_that_is_stored(
     assert (await robot.post("/instruments/T-1/certificates", json=CERTIFICATE)).status_code == 200
     row = await point_row(robot)
     assert (row["min"], row["calibration"]["raw_min"], row["calibration"]["extrapolated"]) == (-19.5, -20, 0)
-    assert row["calibration"]["certificates"] == row["calibration"]["provisional"] == [made.json()["id"]]
+    assert row["calibration"]["certificates"] == [made.json()["id"]]
+    assert made.json()["id"] in row["calibration"]["provisional"]
     then = await point_row(robot, before)
     assert (then["min"], then["calibration"]["state"]) == (-20, "uncalibrated")
     raw = (await robot.get(f"/points/{FREEZER}/readings")).json()["items"]
@@ -179,6 +180,39 @@ async def test_what_was_found_out_of_tolerance_lists_every_batch_in_doubt(api: A
     assert "calibration_oot" in kinds
     gate = (await robot.get("/batches/B-1/readiness")).json()["checks"]
     assert {check["id"]: check["result"] for check in gate}["G7"] == "fail"
+
+
+async def test_no_single_person_takes_a_certificate_out_of_the_gate(api: Api) -> None:
+    robot = await placed(api)
+    lea = await api.person("lea", Role.QA)
+
+    async def gate() -> dict[str, Any]:
+        answer = (await robot.get("/batches/B-1/readiness")).json()["checks"]
+        return {check["id"]: check for check in answer}["G7"]
+
+    good = {**CERTIFICATE, "calibrated": "2025-12-10T08:00:00Z"}
+    name = (await robot.post("/instruments/T-1/certificates", json=good)).json()["id"]
+    assert (await lea.post(f"/certificates/{name}/confirmation")).json()["state"] == "confirmed"
+    links = (await robot.get("/links")).json()["items"]
+    [served] = [one for one in links if one["role"] == "instrument-point"]
+    first = await gate()
+    assert (first["result"], first["evidence"]) == ("indeterminate", [f"provisional: {served['id']}"])
+    assert (await lea.post(f"/links/{served['id']}/confirmation")).status_code == 200
+    assert (await gate())["result"] == "pass"
+    bad = {
+        **CERTIFICATE,
+        "number": "C-2",
+        "calibrated": "2029-01-10T08:00:00Z",
+        "tolerance": 0.2,
+    }
+    oot = (await robot.post("/instruments/T-1/certificates", json=bad)).json()["id"]
+    assert (await lea.post(f"/certificates/{oot}/confirmation")).json()["state"] == "confirmed"
+    assert (await gate())["result"] == "fail"
+    assert (await robot.post(f"/certificates/{oot}/withdrawal", json={"reason": "x"})).status_code == 200
+    last = await gate()
+    assert (last["result"], last["evidence"]) == ("indeterminate", [f"provisional: {oot}"])
+    assert (await lea.post(f"/certificates/{oot}/confirmation")).status_code == 200
+    assert (await gate())["result"] == "pass"
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,22 @@ def test_each_check_that_is_built_can_fail(check: str, more: dict[str, Any]) -> 
         ("G8", {"clocks": [{"node": "g/n", "said": True, "bound_s": None, "bound_s_max": 1.0}]}),
         ("G3", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
         ("G4", {"coverage": {"slots": 9, "present": 8, "late_pending": 1, "not_required": 0, "ratio": 0.9}}),
+        (
+            "G4",
+            {
+                "coverage": {
+                    "slots": 100,
+                    "present": 96,
+                    "late_pending": 0,
+                    "not_required": 0,
+                    "ratio": 0.96,
+                    "not_kept": 4,
+                }
+            },
+        ),
+        ("G5", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
+        ("G5", {"legs": []}),
+        ("G5", {"not_kept": [{"point": "p", "from": "a", "to": "b"}]}),
         ("G6", {"versions": {"software": "x", "rules": [], "product_profile": None}}),
     ],
 )

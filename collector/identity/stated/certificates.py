@@ -58,6 +58,10 @@ class CertificateVersion:
         """Whether this version says that the certificate does not hold."""
         return bool(self.body.get("withdrawn"))
 
+    def names(self, instrument: str, parameter: str) -> bool:
+        """Whether this version is about the channel of an instrument that gives this parameter."""
+        return self.body["instrument"] == instrument and (self.body.get("channel") or "") in ("", parameter)
+
     def document(self) -> dict[str, Any]:
         """For JSON."""
         return {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.identity.facts import Facts
+from collector.identity.links import State
 from collector.identity.resolve import Resolver
 from collector.identity.stated.certificates import Certificate, of_instrument
 from collector.identity.times import Span, clip
@@ -85,6 +86,18 @@ class Calibrations:
         declared = self._points.get(point)
         unit = None if declared is None else declared.unit
         return [one for one in self._certificates[instrument] if one.serves(parameter, unit)]
+
+    def undecided(self, instrument: str, point: str) -> list[str]:
+        """Certificates about the channel of this point of which one person alone says what holds: also those
+        that a provisional withdrawal or correction has taken away.
+        """
+        parameter = PointName.parse(point).name
+        return [
+            one.id
+            for one in self._every.values()
+            if one.state is State.PROVISIONAL
+            and any(version.names(instrument, parameter) for version in one.versions)
+        ]
 
     def held(self, point: str, span: Span) -> tuple[Held, ...]:
         """The span divided by certificate and due date, without the time in which no instrument served."""

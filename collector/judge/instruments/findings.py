@@ -51,7 +51,7 @@ def calibration_of(context: Context, calibrations: Calibrations) -> LegCalibrati
         held = [one for span in point.spans for one in calibrations.held(point.point, span)]
         if not held:
             continue
-        found.rows[point.point] = _row(context, point, held)
+        found.rows[point.point] = _row(context, point, held, _provisional(context, calibrations, point))
         found.items += expired_findings(context, point, held)
         for suspect, span in _in_doubt(calibrations, point):
             document = _assessed(context, calibrations, point, suspect, span)
@@ -61,7 +61,17 @@ def calibration_of(context: Context, calibrations: Calibrations) -> LegCalibrati
     return found
 
 
-def _row(context: Context, point: LegPoint, held: Sequence[Held]) -> dict[str, Any]:
+def _provisional(context: Context, calibrations: Calibrations, point: LegPoint) -> list[str]:
+    """What one person alone said so far: certificates, their withdrawals, and which instrument serves."""
+    uses = [use for span in point.spans for use in calibrations.uses(point.point, span)]
+    links = [use.link for use in uses if context.facts.links[use.link].state is State.PROVISIONAL]
+    undecided = [one for use in uses for one in calibrations.undecided(use.instrument, point.point)]
+    return list(dict.fromkeys([*undecided, *links]))
+
+
+def _row(
+    context: Context, point: LegPoint, held: Sequence[Held], provisional: Sequence[str]
+) -> dict[str, Any]:
     beyond = late = 0
     lowest, highest = np.inf, -np.inf
     for one in held:
@@ -81,15 +91,11 @@ def _row(context: Context, point: LegPoint, held: Sequence[Held]) -> dict[str, A
     if late or any(one.expired for one in held):
         state = "expired"
     certificates = dict.fromkeys(one.certificate.id for one in held if one.certificate is not None)
-    provisional = [
-        one.id for one in context.facts.certificates.values()
-        if one.id in certificates and one.state is State.PROVISIONAL
-    ]  # fmt: skip
     return {
         "state": state,
         "instruments": list(dict.fromkeys(one.instrument for one in held)),
         "certificates": list(certificates),
-        "provisional": provisional,
+        "provisional": list(provisional),
         "corrected": bool(certificates),
         "extrapolated": beyond,
         "flags": {"CAL_EXPIRED": late},
