@@ -188,7 +188,8 @@ async def test_no_single_person_takes_a_certificate_out_of_the_gate(api: Api) ->
 
     async def gate() -> dict[str, Any]:
         answer = (await robot.get("/batches/B-1/readiness")).json()["checks"]
-        return {check["id"]: check for check in answer}["G7"]
+        found: dict[str, Any] = {check["id"]: check for check in answer}["G7"]
+        return found
 
     good = {**CERTIFICATE, "calibrated": "2025-12-10T08:00:00Z"}
     name = (await robot.post("/instruments/T-1/certificates", json=good)).json()["id"]
