@@ -19,10 +19,11 @@ from collector.imports import mapping as columns
 from collector.imports.clock import Stamp
 from collector.imports.desk import READ, Brought, ImportDesk, whole
 from collector.imports.segments import withdrawal_draft
-from collector.imports.versions import Import, Wish
+from collector.imports.versions import Import, Proposal, Wish, epoch_of
 from collector.registry.commands import Registry
 from collector.store.ledger import Ledger
 from collector.store.ledger.entries import Draft
+from gateway.contract.topics import IMPORT_GROUP
 
 Text = Annotated[str, Field(max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -119,6 +120,12 @@ class Corrections:
                 )
             if confirm:
                 self._commit(one, actor)
+            elif self._begun(one, wish):
+                raise ContradictionError(
+                    what=f"the {wish.wish} of {one.id} cannot be rejected any more",
+                    why="a confirmation of it was cut short after it had changed what readings say",
+                    next_step="Confirm it to complete that, then correct the file again.",
+                )
             kind = RowKind.IMPORT_CONFIRMATION if confirm else RowKind.IMPORT_REJECTION
             self._registry.journal.append(
                 kind=kind, subject=one.id, body={"proposal": wish.row}, actor=actor, reason=reason
@@ -151,6 +158,16 @@ class Corrections:
             )
         if drafts:
             self._ledger.commit(drafts)
+
+    def _begun(self, one: Import, wish: Proposal) -> bool:
+        """Whether the ledger has already what was proposed, though no row says so."""
+        if not one.withdrawn:
+            return self._ledger.was_withdrawn(IMPORT_GROUP, one.body["logger"], one.epoch)
+        if wish.document is None:
+            return False
+        epoch = epoch_of(one.sha256, one.versions[-1].number + 1)
+        below = self._ledger.last_id() + 1
+        return self._ledger.highest(IMPORT_GROUP, wish.document["logger"], epoch, below=below) is not None
 
     def _free(self, import_id: str) -> Import:
         one = self._desk.find(import_id)

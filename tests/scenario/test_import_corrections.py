@@ -151,6 +151,8 @@ async def test_a_confirmation_cut_short_is_completed_by_the_same(
     monkeypatch.setattr(journal, "append", dies)
     assert (await ben.post(f"{where}/confirmation")).status_code == 500
     monkeypatch.setattr(journal, "append", append)
+    refused = await ben.post(f"{where}/rejection", json={"reason": "no"})
+    assert (refused.status_code, "cut short" in refused.json()["detail"]) == (409, True)
     assert (await ok(await ben.post(f"{where}/confirmation")))["version"] == 2
     found = await times(anna)
     assert (found[0], len(found)) == ("06:00", 48)

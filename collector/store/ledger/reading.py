@@ -214,6 +214,14 @@ class LedgerReading:
         )
         return [entry_of(row) for row in rows]
 
+    def was_withdrawn(self, group: str, node: str, epoch: str) -> bool:
+        """Whether an entry takes this epoch back."""
+        rows = self._readers.rows(
+            "SELECT 1 FROM entry WHERE kind = 'withdrawal' AND grp = ? AND node = ? AND epoch = ? LIMIT 1",
+            (group, node, epoch),
+        )
+        return bool(rows)
+
     def highest(self, group: str, node: str, epoch: str, *, below: int) -> tuple[int, str] | None:
         """Number and digest of an epoch's highest segment with id < `below`, the first copy of it."""
         rows = self._readers.rows(
