@@ -3,7 +3,8 @@
 Owns the message (`telomere/GROUP/NODE/findings`, retained, worst first) and the three coils of a light on
 a bus that is declared `annunciator = true`: the only thing that this gateway ever writes to a device, and
 no device that is measured may be on that bus. What is shown is told anew every few seconds, so that a lamp
-or a broker that was away comes back right. Must not know what makes a finding.
+or a broker that was away comes back right; an agent that ends leaves no claim behind. Must not know what
+makes a finding.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ AGAIN_S: Final = 10.0
 DEADLINE_S: Final = 3.0
 SHOWN_MAX: Final = 20
 WRITE_COILS: Final = 15
+GONE: Final = json.dumps({"level": "unknown", "open": []}, sort_keys=True)
+"""What stands on the topic while no agent looks: a killed one's last will, and an ordered one's last word."""
 _ANSWER: Final = struct.Struct(">HHHBBHH")
 
 
@@ -129,9 +132,9 @@ class Annunciator:
                 if away:
                     log.info("back", what=what)
                 away = False
-            except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever a lamp or a local broker does, sampling must not end
                 if not away:
-                    log.warning("away", what=what, cause=str(error))
+                    log.warning("away", what=what, cause=repr(error))
                 away = True
             await _pause(halt, AGAIN_S if away else LOOK_S)
 
@@ -147,6 +150,7 @@ class Annunciator:
             password=broker.password(),
             tls_context=tls,
             timeout=DEADLINE_S,
+            will=aiomqtt.Will(self.topic, GONE, qos=1, retain=True),
         ) as client:
             said = ""
             while not halt.is_set():
@@ -155,6 +159,7 @@ class Annunciator:
                     await client.publish(self.topic, text, qos=1, retain=True, timeout=DEADLINE_S)
                     said = text
                 await _pause(halt, LOOK_S)
+            await client.publish(self.topic, GONE, qos=1, retain=True, timeout=DEADLINE_S)
 
     async def _lamps(self, halt: asyncio.Event) -> None:
         light, told, since = self.light, None, 0.0
@@ -166,6 +171,7 @@ class Annunciator:
                 told, since = lamps, 0.0
             await _pause(halt, LOOK_S)
             since += LOOK_S
+        await light.show((False, False, False))
 
 
 async def _pause(halt: asyncio.Event, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from pathlib import Path
 
 import aiomqtt
@@ -48,6 +49,45 @@ async def test_what_is_open_stands_on_a_retained_topic(tmp_path: Path, broker: M
         await late.subscribe("telomere/g/n/findings")
         message = await anext(aiter(late.messages))
         assert message.retain
+        assert json.loads(bytes(message.payload))["level"] == "unknown", "nobody looks any more"
+
+
+KILLED = """
+import asyncio
+from edge.drivers.annunciate import Annunciator, Shown
+from gateway.link.broker import Broker
+broker = Broker.parse("mqtt://127.0.0.1:{port}")
+asyncio.run(Annunciator(look=Shown, topic="t/findings", client_id="c", broker=broker).run(asyncio.Event()))
+"""
+
+
+async def test_a_killed_agent_claims_nothing(broker: Mosquitto) -> None:
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED.format(port=broker.port))
+    levels = []
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client, asyncio.timeout(30):
+        await client.subscribe("t/findings")
+        async for message in client.messages:
+            levels.append(json.loads(bytes(message.payload))["level"])
+            if levels[-1] == "unknown":
+                break
+            child.kill()
+    await child.wait()
+    assert levels == ["clear", "unknown"]
+
+
+async def test_a_fault_in_what_is_shown_ends_no_agent(tmp_path: Path, broker: Mosquitto) -> None:
+    config = site(tmp_path, LINE + f'[detect]\nlocal = "mqtt://127.0.0.1:{broker.port}"\n')
+    looked, halt = asyncio.Event(), asyncio.Event()
+
+    def broken() -> Shown:
+        looked.set()
+        raise ValueError("a finding that cannot be shown")
+
+    task = asyncio.create_task(Annunciator.of(config, broken).run(halt))
+    async with asyncio.timeout(20):
+        await looked.wait()
+        halt.set()
+        await task
 
 
 class Tower:
@@ -81,7 +121,8 @@ async def test_the_light_is_red_amber_or_green(tmp_path: Path) -> None:
         assert await tower.shown.get() == (9, 15, 0b010)
         now = Shown(limits=[FINDING], findings=[FINDING])
         assert await tower.shown.get() == (9, 15, 0b011)
-    halt.set()
+        halt.set()
+        assert await tower.shown.get() == (9, 15, 0b000), "dark: nobody looks any more"
     await task
     server.close()
 
