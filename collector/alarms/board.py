@@ -74,9 +74,12 @@ class Board:
         known = self.rules.get(version.id)
         if known is not None and known.version > version.version:
             return
+        before = self.watches.pop(version.id, None)
+        if before is not None and known is not None:
+            for signal in before.give_up():
+                self._signal(known, signal, at)
         self.rules[version.id] = version
         self.dirty.add(f"rule:{version.id}")
-        before = self.watches.pop(version.id, None)
         watch = RuleWatch(
             definitions.condition_of(version), period_ns=before.period_ns if before is not None else 0
         )

@@ -145,6 +145,10 @@ class RuleWatch:
                 out.append(self._raise(side, held.from_ns, held.peak))
         return out
 
+    def give_up(self) -> list[Signal]:
+        """Raise all that is held: nobody watches it under this version any more."""
+        return [self._raise(side, held.from_ns, held.peak) for side, held in sorted(self._held.items())]
+
     def adopt(self, raised: set[Side]) -> None:
         """What a former version of the rule raised: it ends here, once readings show that it is over."""
         self._raised |= raised

@@ -280,3 +280,15 @@ def test_kept_and_taken_up_anywhere_it_goes_on_the_same(cut: int) -> None:
     assert [*records, *got.records] == want.records
     assert texts_of(got, got.alarms) == texts_of(want, want.alarms)
     assert len(want.records) > 8
+
+
+def test_another_version_of_a_rule_forgets_nothing_that_came_late() -> None:
+    one = board()
+    read(one, 0, -20.0, known_s=1000)
+    read(one, 10, -9.0, known_s=1001)
+    assert one.alarms[HIGH].state is State.NORMAL, "it came late, and may be over already"
+    one.define(rule(2, high=-14.0), at(1010, journal=2))
+    assert one.alarms[HIGH].state is State.UNACK
+    read(one, 30, -20.0, known_s=1011)
+    read(one, 40, -20.0, known_s=1012)
+    assert one.alarms[HIGH].state is State.RTN_UNACK
