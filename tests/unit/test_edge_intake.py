@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from edge.app import bind, make_detecting
 from edge.config import EdgeConfig
+from edge.keep.checkpoint import packed, write
+from edge.keep.detecting import FILE as DETECT_FILE
 from edge.keep.drafts import Shape
 from edge.keep.intake import FACTS_S, LAST_FLUSH, LIMIT_STATES, Intake
 from edge.keep.quarantine import Quarantine
@@ -22,7 +25,7 @@ from gateway.contract.events import ClockStep, LimitFinding, Note, parse_event
 from gateway.contract.reading import Reason
 from gateway.outbox.model import Draft, OutboxError
 from gateway.outbox.store import Outbox
-from tests.agents import site, stored
+from tests.agents import running, site, stored
 from tests.slots import spans
 
 WALL_NS = 1_790_000_000_000_000_000
@@ -347,3 +350,14 @@ async def test_without_aliases_readings_travel_by_name(tmp_path: Path) -> None:
     assert bench.outbox.bindings() == []
     bench.intake.close()
     bench.outbox.close()
+
+
+async def test_detectors_that_cannot_go_on_keep_no_agent_from_starting(tmp_path: Path) -> None:
+    config = site(tmp_path, BODY, period_ms=1000)
+    config.gateway.data_dir.mkdir(parents=True, exist_ok=True)
+    write(config.gateway.data_dir / DETECT_FILE, packed({"position": {}}, {}))
+    async with running(config) as agent, asyncio.timeout(20):
+        await agent.started.wait()
+    _, events = stored(config)
+    (note,) = [event.note for event in events if isinstance(event, Note)]
+    assert note.startswith("detectors failed, none runs until the next start: KeyError")
