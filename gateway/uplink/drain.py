@@ -255,7 +255,8 @@ class Uplink:
             now = self._now()
             effects = self._session.tick(now=now)
             await self._carry_out(effects)
-            await self._take_notices()
+            if not (effects or self._appended or self._session.is_holding(now=now)):
+                await self._take_notices()  # all that was there before a death is on its way
             if not effects:
                 await self._pause(min(self._session.next_at(now=now) - now, LOOK_INTERVAL_S))
         if self._session.state is State.ONLINE:

@@ -311,8 +311,6 @@ class Session:
         effects: list[Effect] = []
         if host == self._receipt_host and online and self.state is State.ONLINE:
             self.window.all_due(now=now)
-            if self._receipts_required and not self._confirmed:
-                self._hold(now)
         if host == self._primary_host and online:
             effects += self._move(Happening.HOST_ONLINE, [SendBirths()])
         elif host == self._primary_host:
@@ -437,6 +435,10 @@ class Session:
         if fetch is not None:
             effects.append(fetch)
         return effects
+
+    def is_holding(self, *, now: float) -> bool:
+        """Whether data waits for the collector's word."""
+        return now < self._hold_until
 
     def next_at(self, *, now: float) -> float:
         """When `tick` has something to do at the latest."""
